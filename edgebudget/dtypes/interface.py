@@ -1,0 +1,56 @@
+"""What a dtype option says about a graph: how every storage is held, and which operators it covers."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgebudget.graph import Op, TracedGraph
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How one storage is held under an option: `nbytes` of elements of `dtype`, plus scales and zero points."""
+
+    dtype: str
+    nbytes: int
+    quantization_nbytes: int = 0
+
+    @property
+    def total_nbytes(self) -> int:
+        return self.nbytes + self.quantization_nbytes
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """An option applied to a graph: `held[s]` belongs to `graph.storages[s]`; `covered` are the operators, by index,
+    that compute in the option's type. The others stay as they were traced."""
+
+    option: str
+    held: tuple[Held, ...]
+    covered: frozenset[int]
+
+    def __getitem__(self, storage: int) -> Held:
+        return self.held[storage]
+
+    def covers(self, op: Op) -> bool:
+        return op.index in self.covered
+
+
+class DtypeOption(Protocol):
+    """One way to store a model's numbers. Registered by its file's name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def element_dtype(self) -> str:
+        """The type of what it covers, as a profile's `dtypes` names it: `float16`, `int8`."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """One sentence for reports: what is stored how, and what stays as it was."""
+        ...
+
+    def assign(self, graph: TracedGraph) -> Assignment:
+        """Return how each storage of `graph` is held. Pure."""
+        ...

@@ -1,0 +1,78 @@
+"""A graph under a dtype option in a runtime on a target: one estimate, all of its parts."""
+
+from dataclasses import dataclass, replace
+
+from edgebudget.dtypes import DTYPES, Assignment
+from edgebudget.graph import Role, TracedGraph
+from edgebudget.runtimes import RUNTIMES
+from edgebudget.runtimes.interface import MemoryLayout, Unsupported
+from edgebudget.target import GENERIC, Target
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """What `graph` takes under `dtype` in `runtime` on `target`.
+
+    `layout` is `Unsupported` where the runtime cannot run the option. Counts are elements with tied storage once;
+    `parameter_bytes` and `buffer_bytes` include scales and zero points.
+    """
+
+    graph: TracedGraph
+    dtype: str
+    runtime: str
+    target: Target
+    parameter_numel: int
+    buffer_numel: int
+    parameter_bytes: int
+    buffer_bytes: int
+    layout: MemoryLayout | Unsupported
+
+    @property
+    def load_peak_bytes(self) -> int:
+        """Heap, mapped pages and the runtime itself at the peak of loading; 0 where unsupported."""
+        if isinstance(self.layout, Unsupported):
+            return 0
+        return self.layout.load_heap_bytes + self.layout.load_mapped_bytes + self.layout.runtime_bytes
+
+    @property
+    def inference_peak_bytes(self) -> int:
+        """Heap, mapped pages and the runtime itself at the peak of inference; 0 where unsupported."""
+        if isinstance(self.layout, Unsupported):
+            return 0
+        return self.layout.inference_heap_bytes + self.layout.inference_mapped_bytes + self.layout.runtime_bytes
+
+    @property
+    def raw_peak_bytes(self) -> int:
+        """The larger of the two peaks, before any calibration."""
+        return max(self.load_peak_bytes, self.inference_peak_bytes)
+
+    def on(self, target: Target) -> "MemoryEstimate":
+        """Return the same estimate laid out for `target`."""
+        if target == self.target:
+            return self
+        layout = RUNTIMES.get(self.runtime).lay_out(self.graph, DTYPES.get(self.dtype), target)
+        return replace(self, target=target, layout=layout)
+
+
+def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = GENERIC) -> MemoryEstimate:
+    """Return what `graph` takes under the option `dtype` in `runtime` on `target`. Pure.
+
+    Raises UnknownNameError for a dtype or runtime that is not registered.
+    """
+    option = DTYPES.get(dtype)
+    assignment = option.assign(graph)
+    return MemoryEstimate(
+        graph=graph,
+        dtype=dtype,
+        runtime=runtime,
+        target=target,
+        parameter_numel=sum(s.numel for s in graph.of_role(Role.PARAMETER)),
+        buffer_numel=sum(s.numel for s in graph.of_role(Role.BUFFER)),
+        parameter_bytes=_held_bytes(graph, assignment, Role.PARAMETER),
+        buffer_bytes=_held_bytes(graph, assignment, Role.BUFFER),
+        layout=RUNTIMES.get(runtime).lay_out(graph, option, target),
+    )
+
+
+def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
+    return sum(assignment[s.id].total_nbytes for s in graph.of_role(role))

@@ -1,0 +1,174 @@
+"""What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
+
+Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from math import prod
+from typing import TypeAlias
+
+ITEMSIZE: Mapping[str, int] = {
+    "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
+    "float8_e4m3fn": 1, "float8_e5m2": 1, "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8,
+    "complex32": 4, "complex64": 8, "complex128": 16,
+}  # fmt: skip
+FLOATING = frozenset({"float8_e4m3fn", "float8_e5m2", "float16", "bfloat16", "float32", "float64"})
+
+
+class Role(StrEnum):
+    """Where a storage comes from, and with it who pays for it."""
+
+    PARAMETER = "parameter"
+    BUFFER = "buffer"
+    CONSTANT = "constant"  # a tensor the model holds or makes from Python data, neither parameter nor buffer
+    INPUT = "input"
+    ACTIVATION = "activation"
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether the bytes come with the model's file."""
+        return self in (Role.PARAMETER, Role.BUFFER, Role.CONSTANT)
+
+
+class Ref(int):
+    """A tensor's id where it stands among an operator's arguments, so that it cannot be mistaken for a number."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"%{int(self)}"
+
+
+Arg: TypeAlias = "Ref | None | bool | int | float | complex | str | tuple[Arg, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """One block of memory that tensors view.
+
+    `born` and `dies` are operator indices, inclusive, as eager PyTorch would have them: an activation dies after the
+    last operator that ran before Python dropped its last reference. What exists before the first operator is born
+    at -1; what outlives the forward (weights, inputs, outputs) dies at `len(graph.ops)`.
+    """
+
+    id: int
+    nbytes: int
+    dtype: str
+    role: Role
+    name: str
+    born: int
+    dies: int
+    persistent: bool = True  # False: a buffer that is not part of the state dict
+    trainable: bool = False
+
+    @property
+    def numel(self) -> int:
+        return self.nbytes // ITEMSIZE[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One value: a shape over a storage. Sparse tensors have one spec per component (indices, values, ...)."""
+
+    id: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: str
+    storage: int
+    offset: int = 0
+
+    @property
+    def numel(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * ITEMSIZE[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
+
+    `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids
+    in order. An output that shares its storage with an input is a view or the result of an in-place operator.
+    """
+
+    index: int
+    target: str
+    module: str
+    args: tuple[Arg, ...]
+    kwargs: tuple[tuple[str, Arg], ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The operator without namespace and overload: `conv2d`."""
+        return self.target.split(".")[1] if "." in self.target else self.target
+
+    def arg(self, position: int, name: str, default: Arg = None) -> Arg:
+        """Return the argument given at `position` or by `name`, else `default`."""
+        if position < len(self.args):
+            return self.args[position]
+        return dict(self.kwargs).get(name, default)
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Why a trace covers only the front of a model: the operator that needs data, and the module it stands in."""
+
+    module: str
+    target: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class TracedGraph:
+    """A model's forward at fixed input shapes.
+
+    `inputs` and `outputs` are tensor ids; `parameters` maps every dotted name, tied ones included, to the storages that
+    hold it (one for a dense tensor, several for a sparse one). `modules` maps dotted paths to class names.
+    """
+
+    name: str
+    storages: tuple[Storage, ...]
+    tensors: tuple[TensorSpec, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    parameters: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    truncation: Truncation | None = None
+
+    def of_role(self, *roles: Role) -> Iterator[Storage]:
+        """Yield the storages with one of `roles`, in the order they came to be."""
+        return (storage for storage in self.storages if storage.role in roles)
+
+    def storage_of(self, tensor: int) -> Storage:
+        return self.storages[self.tensors[tensor].storage]
+
+    def inputs_of(self, op: Op) -> tuple[TensorSpec, ...]:
+        return tuple(self.tensors[t] for t in op.inputs)
+
+    def outputs_of(self, op: Op) -> tuple[TensorSpec, ...]:
+        return tuple(self.tensors[t] for t in op.outputs)
+
+    @cached_property
+    def producers(self) -> Mapping[int, Op]:
+        """The operator that made each tensor; inputs and weights have none."""
+        return {t: op for op in self.ops for t in op.outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[Op, ...]]:
+        """The operators that read each tensor, in order; a tensor nobody reads is absent."""
+        readers: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for t in dict.fromkeys(op.inputs):
+                readers.setdefault(t, []).append(op)
+        return {t: tuple(ops) for t, ops in readers.items()}

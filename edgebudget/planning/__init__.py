@@ -1,0 +1,1 @@
+"""Lifetimes to an arena: pure functions, and an independent verifier."""

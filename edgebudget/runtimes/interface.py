@@ -1,0 +1,81 @@
+"""What a runtime says about a graph under a dtype option on a target: its memory, part by part."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.graph import TracedGraph
+from edgebudget.planning.interface import ArenaPlan
+from edgebudget.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class PeakOp:
+    """The operator at which the activations peak: its position, ATen name, and module path in the traced model."""
+
+    index: int
+    name: str
+    module: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTensor:
+    """An activation in the runtime's own order of operators: what it is, and from when to when it is held."""
+
+    name: str  # module path and operator, for people
+    nbytes: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MemoryLayout:
+    """How a runtime holds one model; all sizes in bytes, nothing counted twice.
+
+    `activation_bytes` is what the runtime's allocator or arena takes for activations, inputs and outputs;
+    `workspace_bytes` scratch, packed copies and indirection buffers alive at the inference peak. `load_heap_bytes` and
+    `inference_heap_bytes` are the heap's peaks while loading and while running (weights as held, activations,
+    workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks.
+    `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes).
+    """
+
+    activation_lower_bound_bytes: int
+    activation_bytes: int
+    activation_total_bytes: int
+    activation_peak_numel: int
+    workspace_bytes: int
+    load_heap_bytes: int
+    inference_heap_bytes: int
+    load_mapped_bytes: int
+    inference_mapped_bytes: int
+    storage_bytes: int
+    runtime_bytes: int
+    peak_op: PeakOp
+    timeline: tuple[tuple[str, int], ...]
+    tensors: tuple[LiveTensor, ...] = ()
+    arena: ArenaPlan | None = None
+    unmodelled_ops: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Why a runtime cannot run a dtype option, in one sentence."""
+
+    reason: str
+
+
+class Runtime(Protocol):
+    """One runtime. Registered by its file's name."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def description(self) -> str:
+        """One sentence for reports: what is modelled, and how."""
+        ...
+
+    def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
+        """Return how this runtime holds `graph` under `option` on `target`, or why it cannot. Pure."""
+        ...
