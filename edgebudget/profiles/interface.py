@@ -1,0 +1,81 @@
+"""A device as the package sees it: frozen, in whole bytes, every figure with a source."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgebudget.target import Target, WeightsIn
+
+DeviceClass = Literal["sbc", "phone", "tablet", "mcu", "accelerator", "pc"]
+DtypeSupport = Literal["native", "emulated", "storage", "unsupported"]
+Confidence = Literal["verified", "likely", "estimated"]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """RAM, from what the data sheet says down to what one process may have; None where nobody has measured it."""
+
+    ram_bytes: int
+    os_visible_bytes: int | None
+    idle_available_bytes: int | None
+    process_limit_bytes: int | None
+    safety_margin_percent: float
+    weights_in: WeightsIn = "ram"
+
+
+@dataclass(frozen=True, slots=True)
+class StorageSpace:
+    """Flash, card or disk: in all, and what a model file may take."""
+
+    capacity_bytes: int | None
+    available_for_model_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    isa: str
+    cores: tuple[str, ...]
+    pointer_bits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a figure was read. `field` is a dotted path in the YAML, e.g. `memory.ram`."""
+
+    field: str
+    title: str
+    read_on: str
+    confidence: Confidence
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """One device. `runtimes` maps a runtime's name to its overhead in bytes, None where the runtime's own figure holds."""
+
+    name: str
+    aliases: tuple[str, ...]
+    display_name: str
+    device_class: DeviceClass
+    memory: Memory
+    storage: StorageSpace
+    cpu: Cpu
+    dtypes: Mapping[str, DtypeSupport]
+    runtimes: Mapping[str, int | None]
+    default_runtime: str
+    sources: tuple[Source, ...]
+
+    @property
+    def budget_bytes(self) -> int:
+        """The smaller of `process_limit` and `idle_available`, less the safety margin, rounded down to a byte."""
+        limits = (self.memory.process_limit_bytes, self.memory.idle_available_bytes)
+        known = [limit for limit in limits if limit is not None]
+        return int(min(known) * (100 - self.memory.safety_margin_percent) / 100)
+
+    @property
+    def target(self) -> Target:
+        """What the runtimes need to know of the device."""
+        return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in)
+
+    def estimated_fields(self) -> tuple[str, ...]:
+        """The fields behind the budget and the storage limit that nobody has read anywhere: marked `estimated`."""
+        return tuple(s.field for s in self.sources if s.confidence == "estimated")
