@@ -87,7 +87,7 @@ SUITE: tuple[Entry, ...] = (
     _zoo("anomaly_autoencoder", "autoencoder", "audio", "1x640:float32"),
     _zoo("text_classifier", "text_encoder", "text", "1x64:int64"),
     Entry("convnext_tiny", "convnext", "cnn"),
-    Entry("timm:deit_tiny_patch16_224", "transformer"),
+    Entry("timm:deit_tiny_patch16_224", "vit", "transformer"),
     Entry("mobilenet_v3_large", "mobilenet_v3", "cnn"),
     Entry("timm:mobilenetv4_conv_small", "mobilenet_v4", "cnn"),
     Entry("timm:efficientnet_lite0", "efficientnet", "cnn"),
