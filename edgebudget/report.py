@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from edgebudget.check import CheckResult, Decision
+from edgebudget.verdict import CheckResult, Decision
 
 SCHEMA_VERSION = 1
 
