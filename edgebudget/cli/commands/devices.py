@@ -1,0 +1,1 @@
+"""`edgebudget devices`: the profiles there are."""
