@@ -127,6 +127,7 @@ def check(
         raise UsageError(f"A headroom of {headroom_percent} % is outside 0 to 100.", "Write, for example, 20.")
     estimate = estimate.on(profile.target)
     graph = estimate.graph
+    budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
     asked = CheckResult(
         model=graph.name if model is None else model,
         device=profile.name,
@@ -139,7 +140,7 @@ def check(
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
-        budget_bytes=_less_headroom(profile.budget_bytes, headroom_percent),
+        budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
     element_dtype = DTYPES.get(estimate.dtype).element_dtype
@@ -151,12 +152,19 @@ def check(
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
     interval = calibration.interval(estimate) if calibration else uncalibrated(estimate.raw_peak_bytes)
-    sized = _sized(asked, estimate, layout, interval)
+    phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
-        sized,
+        _sized(asked, estimate, layout),
+        decision=decide(
+            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, asked.storage_budget_bytes
+        ),
+        peak_bytes=interval.peak_bytes,
+        peak_low_bytes=interval.low_bytes,
+        peak_high_bytes=interval.high_bytes,
+        headroom_bytes=budget_bytes - interval.high_bytes,
         calibration=calibration.id if calibration else None,
         reasons=(
-            *_ram_reasons(sized, interval),
+            *_ram_reasons(interval, budget_bytes, phase),
             *_storage_reasons(layout.storage_bytes, profile),
             *_caveats(estimate, layout, profile, element_dtype),
             *([] if calibration else [_UNCALIBRATED]),
@@ -196,17 +204,9 @@ def _with_overhead(layout: MemoryLayout, overhead_bytes: int | None) -> MemoryLa
     return layout if overhead_bytes is None else replace(layout, runtime_bytes=overhead_bytes)
 
 
-def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout, interval: Interval) -> CheckResult:
-    assert asked.budget_bytes is not None
+def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -> CheckResult:
     return replace(
         asked,
-        decision=decide(
-            interval.low_bytes,
-            interval.high_bytes,
-            asked.budget_bytes,
-            layout.storage_bytes,
-            asked.storage_budget_bytes,
-        ),
         activation_peak_numel=layout.activation_peak_numel,
         parameter_bytes=estimate.parameter_bytes,
         buffer_bytes=estimate.buffer_bytes,
@@ -222,22 +222,15 @@ def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout, i
         load_peak_bytes=estimate.load_peak_bytes,
         inference_peak_bytes=estimate.inference_peak_bytes,
         raw_peak_bytes=estimate.raw_peak_bytes,
-        peak_bytes=interval.peak_bytes,
-        peak_low_bytes=interval.low_bytes,
-        peak_high_bytes=interval.high_bytes,
-        headroom_bytes=asked.budget_bytes - interval.high_bytes,
         storage_bytes=layout.storage_bytes,
         peak_op=layout.peak_op,
         unmodelled_ops=layout.unmodelled_ops,
     )
 
 
-def _ram_reasons(sized: CheckResult, interval: Interval) -> list[str]:
-    assert sized.budget_bytes is not None and sized.load_peak_bytes is not None
-    assert sized.inference_peak_bytes is not None
-    phase = "loading" if sized.load_peak_bytes > sized.inference_peak_bytes else "inference"
-    low_over_bytes = interval.low_bytes - sized.budget_bytes
-    high_over_bytes = interval.high_bytes - sized.budget_bytes
+def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]:
+    low_over_bytes = interval.low_bytes - budget_bytes
+    high_over_bytes = interval.high_bytes - budget_bytes
     if low_over_bytes > 0:
         short = f"Short of RAM by at least {_size(low_over_bytes)}"
         return [f"{short}: the peak, at {phase}, is {_size(interval.low_bytes)} at best."]

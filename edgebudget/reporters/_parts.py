@@ -9,7 +9,7 @@ from edgebudget.report import Report
 from edgebudget.runtimes.interface import PeakOp
 from edgebudget.verdict import RANK, CheckResult, Decision
 
-Value: TypeAlias = "None | bool | int | str | list[str] | dict[str, int | str]"
+Value: TypeAlias = "bool | int | str | list[str] | dict[str, int | str] | None"
 
 LABELS: Mapping[str, str] = {
     "parameter_numel": "Parameters, elements",

@@ -18,7 +18,6 @@ from edgebudget.reporters._parts import (
 from edgebudget.units import format_bytes, format_signed_bytes
 from edgebudget.verdict import CheckResult
 
-
 # The same part has the same colour in every bar.
 _STYLES = {
     "weights": "part-0",

@@ -1,1 +1,0 @@
-"""`edgebudget devices`: the profiles there are."""
