@@ -10,10 +10,11 @@ from pathlib import Path
 from edgebudget.measure.interface import Provenance
 
 # What the kernels of XNNPACK, oneDNN and ONNX Runtime choose by: tile sizes, and with them padding, follow.
-_FEATURES = frozenset(
-    "sse4_1 avx f16c fma avx2 avx512f avx512bw avx512vl avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 amx_bf16 "
-    "asimd asimdhp asimddp fphp i8mm bf16 sve sve2 sme neon".split()
-)
+_FEATURES = frozenset({
+    "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16",
+    "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
+    "neon", "asimd", "asimdhp", "asimddp", "fphp", "i8mm", "bf16", "sve", "sve2", "sme",
+})  # fmt: skip
 _ISA = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "armv8-a", "arm64": "armv8-a", "armv7l": "armv7-a"}
 _PINNED_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Settings of malloc: none of the caller's may leak into a worker, so that the default is what is measured.
@@ -25,10 +26,15 @@ def worker_environment(heap_counter: Path, threads: int) -> dict[str, str]:
     """Return the environment of a worker: the allocation counter loaded, threads pinned, malloc as it comes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_MALLOC)}
     kept |= dict.fromkeys(_PINNED_THREADS, str(threads))
-    return kept | {"LD_PRELOAD": str(heap_counter), "PYTHONHASHSEED": "0", "PYTHONPATH": import_path()}
+    return kept | {"LD_PRELOAD": str(heap_counter), "PYTHONHASHSEED": "0", "PYTHONPATH": _import_path()}
 
 
-def import_path() -> str:
+def preparation_environment() -> dict[str, str]:
+    """Return the environment of a process that makes artefacts: one thread, since its work is Python's."""
+    return {**os.environ, **dict.fromkeys(_PINNED_THREADS, "1"), "PYTHONPATH": _import_path()}
+
+
+def _import_path() -> str:
     """Return a PYTHONPATH with which a child finds this very package."""
     own = str(Path(__file__).parents[2])
     return os.pathsep.join([own, *filter(None, [os.environ.get("PYTHONPATH")])])

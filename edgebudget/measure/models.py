@@ -59,7 +59,10 @@ def model_builder(reference: str) -> Callable[[], torch.nn.Module]:
 
 
 def default_shapes(reference: str) -> tuple[str, ...]:
-    """Return the inputs a model is made for: of timm models their own, of a factory those it returns, else 1x3x224x224."""
+    """Return the inputs a model is made for.
+
+    Of a timm model its own, of a factory those it returns, else one image of 224x224.
+    """
     if reference.startswith("timm:"):
         timm = _timm()
         sizes = timm.get_pretrained_cfg(reference.removeprefix("timm:"), allow_unregistered=True).input_size
@@ -78,7 +81,10 @@ def shape_text(tensor: torch.Tensor) -> str:
 
 
 def example_inputs(shapes: Sequence[str]) -> tuple[torch.Tensor, ...]:
-    """Return seeded inputs: normally distributed, or zeros where the type is an integer's (an index that always fits)."""
+    """Return seeded inputs: normally distributed, or zeros, an index that always fits, where the type is no float.
+
+    Raises ModelError for what is not written like a shape.
+    """
     generator = torch.Generator().manual_seed(SEED)
     tensors = []
     for shape in shapes:

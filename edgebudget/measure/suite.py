@@ -156,6 +156,9 @@ def data_file(folder: Path, part: Part) -> Path:
 
 
 def record(entries: Sequence[Entry], folder: Path, tell: Callable[[Measurement | Failure], None]) -> None:
-    """Measure what the files of `folder` do not hold yet, in order, each part into its own file; call `tell` after each."""
+    """Measure what the files of `folder` do not hold yet, in order, each part into its own file.
+
+    Calls `tell` after each; raises what `measure_to_file` raises.
+    """
     for entry in entries:
         measure_to_file(entry.subjects(), data_file(folder, entry.part), tell)

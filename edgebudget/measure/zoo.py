@@ -4,6 +4,8 @@ Each factory returns the module and example inputs. What a step of a recurrent n
 is written, so both ways are here: cells in a Python loop, and the sequence modules of torch.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,8 @@ class Cells(nn.Module):
         state = None
         for step in steps.unbind(1):
             state = self.cell(step, state)
-        return self.head(state[0] if isinstance(state, tuple) else state)
+        last: Tensor = self.head(state[0] if isinstance(state, tuple) else state)
+        return last
 
 
 class Sequence(nn.Module):
@@ -37,7 +40,8 @@ class Sequence(nn.Module):
     def forward(self, steps: Tensor) -> Tensor:
         """`steps` is batch x time x features."""
         outputs, _ = self.layer(steps)
-        return self.head(outputs[:, -1])
+        scores: Tensor = self.head(outputs[:, -1])
+        return scores
 
 
 def lstm_cells() -> Model:
@@ -78,7 +82,7 @@ def anomaly_autoencoder() -> Model:
     """The fully connected autoencoder of MLPerf Tiny's anomaly detection."""
     widths = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.BatchNorm1d(after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(128, 640)), (torch.zeros(1, 640),)
 
@@ -96,7 +100,8 @@ class TextClassifier(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`tokens` is batch x tokens, indices into the vocabulary."""
-        return self.head(self.encoder(self.words(tokens) + self.places).mean(1))
+        scores: Tensor = self.head(self.encoder(self.words(tokens) + self.places).mean(1))
+        return scores
 
 
 def text_classifier() -> Model:
@@ -124,7 +129,8 @@ class Unet(nn.Module):
         image = self.bottom(image)
         for grow, level in zip(self.grow, self.up, strict=True):
             image = level(torch.cat([grow(image), skips.pop()], 1))
-        return self.head(image)
+        mask: Tensor = self.head(image)
+        return mask
 
 
 def _double(before: int, after: int) -> nn.Sequential:
