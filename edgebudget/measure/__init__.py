@@ -3,6 +3,6 @@
 from edgebudget.measure.interface import Backend
 from edgebudget.registry import Registry
 
-BACKENDS: Registry[Backend] = Registry("edgebudget.measure.backends", "BACKEND", "backend to measure with")
+BACKENDS: Registry[Backend] = Registry("edgebudget.measure.backends", "BACKEND", "backend")
 
 __all__ = ["BACKENDS", "Backend"]

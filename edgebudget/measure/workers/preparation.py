@@ -34,13 +34,16 @@ def _main() -> None:
             except EdgeBudgetError as error:
                 answer = {"reason": str(error)}
             except Exception as error:  # exporters raise whatever they like; the reason goes into the list
-                answer = {"reason": f"{type(error).__name__}: {_first_line(str(error))}"}
+                answer = {"reason": _reason(error)}
             answers.write(json.dumps(answer, default=str) + "\n")
             answers.flush()
 
 
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no message")[:300]
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:  # an exporter wraps what the model raised in advice about itself
+        error = error.__cause__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    return f"{type(error).__name__}: {first[:300]}"
 
 
 if __name__ == "__main__":
