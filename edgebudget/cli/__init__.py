@@ -10,7 +10,7 @@ import typer
 
 from edgebudget.cli.app import build_app
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.reporters._parts import one_line
+from edgebudget.printable import one_line
 
 USAGE = 2
 INTERRUPTED = 130
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeBudgetError as error:
         return _fail(str(error), error.exit_code, debug)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} Try 'edgebudget --help'.", USAGE, debug)
+        return _fail(f"{error.format_message().rstrip('.')}. Try 'edgebudget --help'.", USAGE, debug)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", INTERRUPTED, debug)
     except BrokenPipeError:

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report
 from edgebudget.reporters._parts import (
     Group,
@@ -17,7 +18,6 @@ from edgebudget.reporters._parts import (
     dtypes,
     groups,
     headline,
-    one_line,
     peak_op_text,
     peak_parts,
 )
