@@ -54,7 +54,9 @@ def from_csv(text: str) -> Numbers:
 
 
 def from_markdown(text: str) -> Numbers:
-    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("|")
+    ]
     head = next(row for row in rows if row[0] == "Part")
     by_label = {row[0]: row[1:] for row in rows}
     numbers: Numbers = {}
@@ -147,9 +149,7 @@ def test_json_has_the_contracts_keys_in_its_order() -> None:
         assert list(result) == CONTRACT_KEYS
     assert document["results"][0]["peak_op"] == {"index": 4, "name": "conv2d", "module": "features.1.conv.0"}
     assert document["results"][2]["peak_op"] is None
-    assert document["errors"] == [
-        {"model": ERROR.model, "device": None, "message": ERROR.message, "hint": ERROR.hint}
-    ]
+    assert document["errors"] == [{"model": ERROR.model, "device": None, "message": ERROR.message, "hint": ERROR.hint}]
 
 
 def test_json_schema_accepts_reports_and_refuses_others() -> None:
@@ -299,7 +299,9 @@ def test_html_loads_and_runs_nothing() -> None:
 
 
 def test_junit_fails_where_no_option_goes() -> None:
-    root = ET.fromstring(REPORTERS.get("junit").render(report(replace(SHORT_RESULT, model="big"), GO_RESULT, errors=(ERROR,))))
+    root = ET.fromstring(
+        REPORTERS.get("junit").render(report(replace(SHORT_RESULT, model="big"), GO_RESULT, errors=(ERROR,)))
+    )
     assert root.attrib == {"name": "edgebudget", "tests": "3", "failures": "1", "errors": "1"}
     outcome = {case.get("name"): [child.tag for child in case] for case in root.iter("testcase")}
     assert "failure" in outcome["big"]

@@ -40,7 +40,9 @@ class _PyTorch:
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
             activation_total_bytes=sum(b.nbytes for b in buffers),
-            activation_peak_numel=sum(s.nbytes // ITEMSIZE[s.dtype] for s in active if s.born <= at_alive_peak <= s.dies),
+            activation_peak_numel=sum(
+                s.nbytes // ITEMSIZE[s.dtype] for s in active if s.born <= at_alive_peak <= s.dies
+            ),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
