@@ -274,7 +274,7 @@ def _caveats(
         said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
     estimated = profile.estimated_fields()
     if estimated:
-        said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
+        said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
     region_bytes = profile.memory.largest_region_bytes
     if region_bytes is not None and layout.activation_bytes > region_bytes:
         said.append(

@@ -289,6 +289,17 @@ def test_text_fits_80_columns() -> None:
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
+def test_text_explains_only_what_is_not_go_of_many_pairs() -> None:
+    going = [replace(GO_RESULT, model=f"good{i}") for i in range(10)]
+    short = replace(SHORT_RESULT, model="bad")
+    few = REPORTERS.get("text").render(report(*going[:9], short))
+    many = REPORTERS.get("text").render(report(*going, short))
+    assert "good0 on raspberrypi: GO" in few
+    assert "good0 on raspberrypi: GO" not in many
+    assert "bad on raspberrypi: NO-GO" in many
+    assert "The numbers of 10 pairs that are GO are left out here" in many
+
+
 def test_html_loads_and_runs_nothing() -> None:
     text = REPORTERS.get("html").render(REPORT)
     assert {"script", "link", "iframe", "img"}.isdisjoint(parsed_html(text).tags)

@@ -254,8 +254,8 @@ def test_reasons_say_that_nothing_was_measured() -> None:
 
 def test_reasons_say_that_the_budget_is_an_estimate() -> None:
     guess = (Source("memory.process_limit", "a guess", "2026-11-21", "estimated"),)
-    assert "rests on estimates: memory.process_limit" in reasons(replace(PROFILE, sources=guess + PROFILE.sources[1:]))
-    assert "rests on estimates" not in reasons()
+    assert "rest on estimates: memory.process_limit" in reasons(replace(PROFILE, sources=guess + PROFILE.sources[1:]))
+    assert "rest on estimates" not in reasons()
 
 
 def test_reasons_name_what_is_not_modelled_and_the_runtimes_notes() -> None:

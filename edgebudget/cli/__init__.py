@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit_code, debug)
     except typer.TyperException as error:
         return _fail(f"{error.format_message().rstrip('.')}. Try 'edgebudget --help'.", USAGE, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED, debug)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone. What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"internal error: {what}. Run again with --debug for the traceback.", USAGE, debug)
+    if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, too
+        print("edgebudget: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 
