@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from edgebudget.profiles import profile_names, resolve_devices
+from edgebudget.profiles import load_profile, resolve_devices
+from edgebudget.profiles.find import ProfileFile
 from edgebudget.profiles.folders import profile_folders
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.profiles.lint import lint_paths
+from edgebudget.profiles.load import load_file
+from edgebudget.profiles.parse import Document
 
 FOLDER = profile_folders({})[-1].path
 PROFILES = {profile.name: profile for profile in resolve_devices(["all"])}
@@ -22,9 +25,6 @@ def test_shipped_profiles_pass_lint() -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_user_could_have_written_it(name: str, tmp_path: Path) -> None:
     """A shipped profile is read without the schema; as a user's file it is held to it, and comes out the same."""
-    from edgebudget.profiles.find import ProfileFile
-    from edgebudget.profiles.load import load_file
-
     assert load_file(ProfileFile(FOLDER / f"{name}.yaml", shipped=False)) == PROFILES[name]
 
 
@@ -56,6 +56,21 @@ def test_the_devices_that_were_promised() -> None:
     assert any(name.startswith("jetson") for name in names)
 
 
+def test_there_are_at_least_fifty() -> None:
+    assert len(PROFILES) >= 50
+    assert {profile.device_class for profile in PROFILES.values()} == {
+        "sbc", "phone", "tablet", "mcu", "accelerator", "pc"
+    }  # fmt: skip
+
+
+def test_an_arena_has_to_fit_one_region() -> None:
+    """Where the RAM is split, the limit is the largest contiguous block."""
+    split = [profile for profile in PROFILES.values() if profile.memory.regions]
+    assert len(split) >= 6
+    for profile in split:
+        assert profile.memory.process_limit_bytes == profile.memory.largest_region_bytes
+
+
 def test_an_entitlement_raises_the_limit() -> None:
     plain, entitled = PROFILES["iphone-13-pro"], PROFILES["iphone-13-pro-entitled"]
     assert entitled.budget_bytes > plain.budget_bytes
@@ -84,13 +99,13 @@ def test_a_profile_value_needs_no_yaml() -> None:
 
 
 def test_one_device_reads_only_its_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgebudget.profiles import find, load_profile
+    read: list[str] = []
+    whole = ProfileFile.read
 
-    parsed: list[str] = []
-    parse = find.parse_profile
-    monkeypatch.setattr(
-        find, "parse_profile", lambda text, path: (parsed.append(Path(path).stem), parse(text, path))[1]
-    )
+    def counted(file: ProfileFile) -> Document:
+        read.append(file.path.stem)
+        return whole(file)
+
+    monkeypatch.setattr(ProfileFile, "read", counted)
     load_profile("raspberrypi")
-    assert set(parsed) == {"raspberrypi-4b-4gb", "raspberrypi-4b", "raspberrypi-board", "linux-arm64-board"}
-    assert "raspberrypi-4b-4gb" in profile_names()
+    assert set(read) == {"raspberrypi-4b-4gb", "raspberrypi-4b", "raspberrypi-board", "linux-arm64-board"}

@@ -28,7 +28,7 @@ def test_show_gives_every_figure_with_its_source() -> None:
     values = {row.field: row.value for row in rows}
     assert values["memory.ram"] == "320 KiB (327,680 B)"
     assert values["memory.regions"] == "SRAM1 and SRAM2 256 KiB (fast), DTCM 64.0 KiB (fast)"
-    assert values["budget"] == "256 KiB (262,144 B)"
+    assert values["budget"] == "205 KiB (209,715 B)"
     assert values["runtimes.tflite-micro"] == "default"
     assert all(len(row.cells()) == len(SHOW_HEADINGS) for row in rows)
     assert len(show_text(rows).splitlines()) == len(rows) + 1
