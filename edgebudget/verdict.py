@@ -19,6 +19,10 @@ from edgebudget.units import format_bytes
 # allocators take, a model of the runtime's own layout far less; a quarter either way covers the latter, not the former.
 UNCALIBRATED_LOW = Fraction(3, 4)
 UNCALIBRATED_HIGH = Fraction(5, 4)
+_UNCALIBRATED = (
+    f"Not calibrated: the interval is wide, {int((1 - UNCALIBRATED_LOW) * 100)} % below to "
+    f"{int((UNCALIBRATED_HIGH - 1) * 100)} % above the computed peak."
+)
 
 
 class Decision(StrEnum):
@@ -99,8 +103,8 @@ class Calibration(Protocol):
         """What a report names it by."""
         ...
 
-    def interval(self, estimate: MemoryEstimate, raw_peak_bytes: int) -> Interval:
-        """Return the peak to expect where the model of the runtime says `raw_peak_bytes`. Pure."""
+    def interval(self, estimate: MemoryEstimate) -> Interval:
+        """Return the peak to expect where `estimate.raw_peak_bytes` is what the model of the runtime says. Pure."""
         ...
 
 
@@ -112,32 +116,31 @@ def check(
     headroom_percent: float = 0.0,
     model: str | None = None,
     batch: int | None = None,
-    inputs: tuple[str, ...] | None = None,
 ) -> CheckResult:
     """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
 
     The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
-    profile's safety margin. `model`, `batch` and `inputs` are what the report says was asked for; they default to the
-    graph's name, the first dimension of its first input, and its inputs. Raises UsageError for a headroom outside 0 to
-    100.
+    profile's safety margin. `model` and `batch` are what the report says was asked for; they default to the graph's
+    name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
     """
     if not 0 <= headroom_percent <= 100:
         raise UsageError(f"A headroom of {headroom_percent} % is outside 0 to 100.", "Write, for example, 20.")
     estimate = estimate.on(profile.target)
     graph = estimate.graph
+    budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
     asked = CheckResult(
         model=graph.name if model is None else model,
         device=profile.name,
         runtime=estimate.runtime,
         dtype=estimate.dtype,
         batch=leading_dimension(graph) if batch is None else batch,
-        inputs=describe_inputs(graph) if inputs is None else inputs,
+        inputs=describe_inputs(graph),
         decision=Decision.UNSUPPORTED,
         reasons=(),
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
-        budget_bytes=_less_headroom(profile.budget_bytes, headroom_percent),
+        budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
     element_dtype = DTYPES.get(estimate.dtype).element_dtype
@@ -146,10 +149,32 @@ def check(
         return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
     if isinstance(estimate.layout, Unsupported):
         return replace(asked, reasons=(estimate.layout.reason,))
-    return _decided(asked, estimate, estimate.layout, profile, calibration, element_dtype)
+    layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
+    estimate = replace(estimate, layout=layout)
+    interval = calibration.interval(estimate) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
+    return replace(
+        _sized(asked, estimate, layout),
+        decision=decide(
+            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, asked.storage_budget_bytes
+        ),
+        peak_bytes=interval.peak_bytes,
+        peak_low_bytes=interval.low_bytes,
+        peak_high_bytes=interval.high_bytes,
+        headroom_bytes=budget_bytes - interval.high_bytes,
+        calibration=calibration.id if calibration else None,
+        reasons=(
+            *_ram_reasons(interval, budget_bytes, phase),
+            *_storage_reasons(layout.storage_bytes, profile),
+            *_caveats(estimate, layout, profile, element_dtype),
+            *([] if calibration else [_UNCALIBRATED]),
+        ),
+    )
 
 
-def decide(low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: int, storage_budget_bytes: int | None) -> Decision:
+def decide(
+    low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: int, storage_budget_bytes: int | None
+) -> Decision:
     """Return GO where even the high end fits the budget and the file its storage, NO-GO where the low end or the file
     does not, MARGINAL between. A storage budget of None is not known and not held against the file."""
     if low_bytes > budget_bytes or (storage_budget_bytes is not None and storage_bytes > storage_budget_bytes):
@@ -159,9 +184,7 @@ def decide(low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: in
 
 def uncalibrated(raw_peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    low = raw_peak_bytes * UNCALIBRATED_LOW
-    high = raw_peak_bytes * UNCALIBRATED_HIGH
-    return Interval(floor(low), raw_peak_bytes, ceil(high))
+    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
@@ -176,30 +199,14 @@ def leading_dimension(graph: TracedGraph) -> int:
     return shapes[0][0] if shapes and shapes[0] else 1
 
 
-def _decided(
-    asked: CheckResult,
-    estimate: MemoryEstimate,
-    layout: MemoryLayout,
-    profile: DeviceProfile,
-    calibration: Calibration | None,
-    element_dtype: str,
-) -> CheckResult:
-    assert asked.budget_bytes is not None
-    overhead_bytes = profile.runtimes.get(estimate.runtime)
-    runtime_bytes = layout.runtime_bytes if overhead_bytes is None else overhead_bytes
-    load_peak_bytes = layout.load_heap_bytes + layout.load_mapped_bytes + runtime_bytes
-    inference_peak_bytes = layout.inference_heap_bytes + layout.inference_mapped_bytes + runtime_bytes
-    raw_peak_bytes = max(load_peak_bytes, inference_peak_bytes)
-    interval = calibration.interval(estimate, raw_peak_bytes) if calibration else uncalibrated(raw_peak_bytes)
-    result = replace(
+def _with_overhead(layout: MemoryLayout, overhead_bytes: int | None) -> MemoryLayout:
+    """Put the profile's figure for the runtime itself in the place of the runtime's own, where the profile has one."""
+    return layout if overhead_bytes is None else replace(layout, runtime_bytes=overhead_bytes)
+
+
+def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -> CheckResult:
+    return replace(
         asked,
-        decision=decide(
-            interval.low_bytes,
-            interval.high_bytes,
-            asked.budget_bytes,
-            layout.storage_bytes,
-            asked.storage_budget_bytes,
-        ),
         activation_peak_numel=layout.activation_peak_numel,
         parameter_bytes=estimate.parameter_bytes,
         buffer_bytes=estimate.buffer_bytes,
@@ -207,38 +214,31 @@ def _decided(
         activation_bytes=layout.activation_bytes,
         activation_total_bytes=layout.activation_total_bytes,
         workspace_bytes=layout.workspace_bytes,
-        runtime_bytes=runtime_bytes,
+        runtime_bytes=layout.runtime_bytes,
         load_heap_bytes=layout.load_heap_bytes,
         inference_heap_bytes=layout.inference_heap_bytes,
         load_mapped_bytes=layout.load_mapped_bytes,
         inference_mapped_bytes=layout.inference_mapped_bytes,
-        load_peak_bytes=load_peak_bytes,
-        inference_peak_bytes=inference_peak_bytes,
-        raw_peak_bytes=raw_peak_bytes,
-        peak_bytes=interval.peak_bytes,
-        peak_low_bytes=interval.low_bytes,
-        peak_high_bytes=interval.high_bytes,
-        calibration=calibration.id if calibration else None,
-        headroom_bytes=asked.budget_bytes - interval.high_bytes,
+        load_peak_bytes=estimate.load_peak_bytes,
+        inference_peak_bytes=estimate.inference_peak_bytes,
+        raw_peak_bytes=estimate.raw_peak_bytes,
         storage_bytes=layout.storage_bytes,
         peak_op=layout.peak_op,
         unmodelled_ops=layout.unmodelled_ops,
     )
-    phase = "loading" if load_peak_bytes > inference_peak_bytes else "inference"
-    verdict = [*_ram_reasons(interval, asked.budget_bytes, phase), *_storage_reasons(layout.storage_bytes, profile)]
-    return replace(result, reasons=(*verdict, *_caveats(estimate, layout, profile, calibration, element_dtype)))
 
 
 def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]:
-    peak = f"the peak, at {phase},"
-    if interval.low_bytes > budget_bytes:
-        short = _size(interval.low_bytes - budget_bytes)
-        return [f"Short of RAM by at least {short}: {peak} is at best {_size(interval.low_bytes)}."]
-    if interval.high_bytes > budget_bytes:
-        short = _size(interval.high_bytes - budget_bytes)
-        return [f"May be short of RAM by up to {short}: {peak} is at worst {_size(interval.high_bytes)}."]
-    spare = _size(budget_bytes - interval.high_bytes)
-    return [f"Fits in RAM with {spare} to spare: {peak} is at worst {_size(interval.high_bytes)}."]
+    low_over_bytes = interval.low_bytes - budget_bytes
+    high_over_bytes = interval.high_bytes - budget_bytes
+    if low_over_bytes > 0:
+        short = f"Short of RAM by at least {_size(low_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.low_bytes)} at best."]
+    if high_over_bytes > 0:
+        short = f"May be short of RAM by up to {_size(high_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+    spare = f"Fits in RAM with {_size(-high_over_bytes)} to spare"
+    return [f"{spare}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
 
 
 def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
@@ -255,7 +255,6 @@ def _caveats(
     estimate: MemoryEstimate,
     layout: MemoryLayout,
     profile: DeviceProfile,
-    calibration: Calibration | None,
     element_dtype: str,
 ) -> list[str]:
     said = []
@@ -273,9 +272,6 @@ def _caveats(
         said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
     elif support == "storage":
         said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
-    if calibration is None:
-        low, high = (round(abs(factor - 1) * 100) for factor in (UNCALIBRATED_LOW, UNCALIBRATED_HIGH))
-        said.append(f"Not calibrated: the interval is wide, {low} % below to {high} % above the computed peak.")
     estimated = profile.estimated_fields()
     if estimated:
         said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
