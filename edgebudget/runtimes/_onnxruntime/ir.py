@@ -47,6 +47,7 @@ class Node:
     activation: str = ""
     window: Window | None = None
     axis: int = 0
+    permutation: tuple[int, ...] = ()
     transposed_b: bool = False
     scratch: tuple[int, ...] = ()  # bytes of temporary buffers, all alive while the kernel runs
 
@@ -77,7 +78,7 @@ class Graph:
         """Put a copy of `old` with another kernel behind all others, as an optimizer that makes a new node does."""
         node = Node(
             self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation,
-            old.window, old.axis, old.transposed_b, old.scratch,
+            old.window, old.axis, old.permutation, old.transposed_b, old.scratch,
         )  # fmt: skip
         self.nodes[node.index] = node
         self.made += 1
