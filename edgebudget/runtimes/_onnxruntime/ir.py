@@ -101,14 +101,22 @@ class Graph:
                     readers.setdefault(v, []).append(node)
         return readers
 
+    def initializers(self) -> tuple[int, ...]:
+        """Return the initializers that nodes read, in order of first use."""
+        read = (v for node in self.nodes.values() for v in node.inputs)
+        return tuple(dict.fromkeys(v for v in read if v != ABSENT and self.values[v].constant))
+
     def prune(self) -> None:
-        """Remove nodes that nothing needs."""
-        needed = set(self.results)
-        for node in sorted(self.nodes.values(), key=lambda n: n.index, reverse=True):
-            if needed.isdisjoint(node.outputs):
-                del self.nodes[node.index]
-            else:
-                needed.update(node.inputs)
+        """Remove nodes that no result needs."""
+        producers = self.producers()
+        wanted = [producers[v] for v in self.results if v in producers]
+        kept: set[int] = set()
+        while wanted:
+            node = wanted.pop()
+            if node.index not in kept:
+                kept.add(node.index)
+                wanted.extend(producers[v] for v in node.inputs if v in producers)
+        self.nodes = {index: node for index, node in self.nodes.items() if index in kept}
 
     def ordered(self) -> list[Node]:
         """Return the nodes in the order of execution.

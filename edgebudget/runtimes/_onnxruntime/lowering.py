@@ -280,6 +280,7 @@ class Lowering:
             weight = self._weights[key]
         else:
             weight = self._step(op, "Transpose", [weight], self.shape(weight)[::-1])
+            self.graph.nodes[self.graph.made - 1].permutation = (1, 0)
         if len(inputs) < 3:
             self._emit(op, "MatMul", [source, weight])
             return
@@ -323,9 +324,12 @@ class Lowering:
             if producer is None or producer.kind != "Transpose":
                 flat = self._step(op, "Reshape", [key, self.constant((3,))], (prod(key_shape[:-2]), *key_shape[-2:]))
                 flipped = self._step(op, "Transpose", [flat], (prod(key_shape[:-2]), key_shape[-1], key_shape[-2]))
+                self.graph.nodes[self.graph.made - 1].permutation = (0, 2, 1)
                 key = self._step(op, "Reshape", [flipped, self.constant((4,))], (*key_shape[:-2], key_shape[-1], columns))
             else:  # merged with the transposition that made it
                 key = self._step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
+                axes = producer.permutation
+                self.graph.nodes[self.graph.made - 1].permutation = (*axes[:-2], axes[-1], axes[-2])
         scores = self._step(op, "MatMul", [query, key], scores_shape)
         if len(inputs) > 3:
             scores = self._step(op, "Add", [scores, inputs[3]], scores_shape)
@@ -354,7 +358,20 @@ class Lowering:
 
     def _transpose(self, op: Op, inputs: Sequence[int]) -> None:
         node = self._emit(op, "Transpose", inputs[:1])
-        node.scratch = ()
+        rank = len(self.shape(inputs[0]))
+        order = list(range(rank))
+        if op.name == "permute":
+            dims = op.arg(1, "dims", ())
+            order = [d % rank for d in dims if isinstance(d, int)] if isinstance(dims, tuple) else order
+        elif op.name in ("transpose", "swapaxes", "swapdims"):
+            one, other = op.arg(1, "dim0", 0), op.arg(2, "dim1", 1)
+            if isinstance(one, int) and isinstance(other, int):
+                order[one], order[other] = order[other], order[one]
+        elif op.name == "movedim":
+            order = _moved(rank, op.arg(1, "source", 0), op.arg(2, "destination", 0))
+        elif rank > 1:  # t, mT, numpy_T
+            order[-1], order[-2] = order[-2], order[-1]
+        node.permutation = tuple(order)
 
     def _select(self, op: Op, inputs: Sequence[int]) -> None:
         node = self._emit(op, "Gather", [inputs[0], self.constant(())])
@@ -504,6 +521,15 @@ def _spread(given: object, rank: int) -> tuple[int, ...]:
         numbers = tuple(n for n in given if isinstance(n, int))
         return numbers * rank if len(numbers) == 1 else numbers
     return (given,) * rank if isinstance(given, int) else (1,) * rank
+
+
+def _moved(rank: int, source: object, destination: object) -> list[int]:
+    """Return the permutation of `movedim`."""
+    sources = [d % rank for d in _spread(source, 1)]
+    destinations = [d % rank for d in _spread(destination, 1)]
+    rest = iter(axis for axis in range(rank) if axis not in sources)
+    at = dict(zip(destinations, sources, strict=True))
+    return [at[axis] if axis in at else next(rest) for axis in range(rank)]
 
 
 _Handler = Callable[[Lowering, Op, Sequence[int]], None]

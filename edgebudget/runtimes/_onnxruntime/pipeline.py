@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
+from edgebudget.runtimes._onnxruntime.load import Exported
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
 
 @dataclass(frozen=True)
 class Program:
-    """What a session executes: `initializers` are those of the file, `exported_node_count` the file's nodes."""
+    """What a session executes, and the file it comes from."""
 
     graph: Graph
     order: tuple[Node, ...]
-    initializers: tuple[int, ...]
+    exported: Exported
     reordered: tuple[Reordered, ...]
-    exported_node_count: int
     unmodelled_ops: tuple[str, ...]
 
 
@@ -27,10 +27,12 @@ def compile_program(traced: TracedGraph, block: int) -> Program:
     lowering = Lowering(traced)
     graph = lowering.run()
     graph.prune()
-    exported_node_count = len(graph.nodes)
+    exported = Exported(
+        graph.initializers(),
+        tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values()),
+    )
     optimizers.push_transposes(graph)
     optimizers.gathers_to_split(graph)
-    initializers = _initializers(graph, graph.nodes.values())
     optimizers.fuse_activations(graph)
     reordered: Sequence[Reordered] = ()
     if block > 1:
@@ -44,15 +46,4 @@ def compile_program(traced: TracedGraph, block: int) -> Program:
             node.scratch = (kernels.convolution_scratch_nbytes(graph, node, arm=block == 1),)
         elif node.kind == "ConvTranspose":
             node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
-    return Program(
-        graph, tuple(order), initializers, tuple(reordered), exported_node_count, tuple(lowering.unmodelled)
-    )
-
-
-def _initializers(graph: Graph, nodes: Sequence[Node] | object) -> tuple[int, ...]:
-    seen: dict[int, None] = {}
-    for node in graph.nodes.values():
-        for v in node.inputs:
-            if v >= 0 and graph.values[v].constant:
-                seen.setdefault(v)
-    return tuple(seen)
+    return Program(graph, tuple(order), exported, tuple(reordered), tuple(lowering.unmodelled))
