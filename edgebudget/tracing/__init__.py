@@ -10,8 +10,8 @@ from torch.utils._pytree import tree_map
 
 from edgebudget.errors import DataDependentError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
-from edgebudget.tracing.recorder import DataRead, Recorder, name_of
-from edgebudget.tracing.values import Twins, is_dense
+from edgebudget.tracing.recorder import Recorder
+from edgebudget.tracing.values import DataRead, Twins, is_dense, name_of
 
 __all__ = ["trace"]
 
@@ -57,10 +57,10 @@ def trace(
                 result = model(*meta_args, **meta_kwargs)
             outputs = recorder.result_ids(result)
         except DataRead as read:
-            error = _data_dependent(name, modules, read.module, read.target)
+            error = _data_dependent(name, modules, recorder.module, read.target)
             if not allow_truncation:
                 raise error from None
-            truncation = Truncation(read.module, read.target, error.message)
+            truncation = Truncation(recorder.module, read.target, error.message)
         except Exception as failure:
             raise _explain(name, modules, recorder, failure) from failure
         storages = recorder.storages()
