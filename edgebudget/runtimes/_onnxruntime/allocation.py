@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from edgebudget.planning import Buffer
 from edgebudget.runtimes._onnxruntime.arena import GRAIN_BYTES, Arena, Chunk
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
@@ -38,6 +40,7 @@ class Plan:
     buffers: tuple[Held, ...]
     opened: tuple[tuple[int, ...], ...]
     closed: tuple[tuple[int, ...], ...]
+    lifetimes: tuple[Buffer, ...]  # what must be alive when, were no dead buffer of the same shape kept for later
 
 
 def plan(graph: Graph, order: Sequence[Node]) -> Plan:
@@ -64,6 +67,7 @@ def plan(graph: Graph, order: Sequence[Node]) -> Plan:
             uses[v] += 1
 
     buffer = list(range(len(values)))
+    root = list(range(len(values)))  # as `buffer`, but for dead buffers that are used again
     allocated: dict[int, int] = {}
     freed: list[int] = []  # the one that died last stands at the end
     opened: list[tuple[int, ...]] = []
@@ -73,6 +77,8 @@ def plan(graph: Graph, order: Sequence[Node]) -> Plan:
             lender = ABSENT
             if v not in results:
                 lender = _lender(graph, node, v, uses, buffer)
+                if lender != ABSENT:
+                    root[v] = root[lender]
                 if lender == ABSENT and consumed[v]:
                     lender = _dead_twin(graph, v, freed)
             if lender == ABSENT:
@@ -105,7 +111,22 @@ def plan(graph: Graph, order: Sequence[Node]) -> Plan:
         Held(v, values[v].nbytes, step, end if v in results or v not in read else last[v], v in results)
         for v, step in allocated.items()
     )
-    return Plan(tuple(order), buffers, tuple(opened), tuple(map(tuple, closed)))
+    return Plan(tuple(order), buffers, tuple(opened), tuple(map(tuple, closed)), _lifetimes(graph, order, root))
+
+
+def _lifetimes(graph: Graph, order: Sequence[Node], root: Sequence[int]) -> tuple[Buffer, ...]:
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    for step, node in enumerate(order):
+        for v in node.outputs:
+            first.setdefault(root[v], step)
+            last[root[v]] = step
+        for v in node.inputs:
+            if v != ABSENT and root[v] in first:
+                last[root[v]] = step
+    last.update((root[v], len(order)) for v in graph.results if root[v] in first)
+    kept = (v for v in first if not graph.values[v].constant and v not in graph.fed)
+    return tuple(Buffer(v, graph.values[v].nbytes, first[v], last[v]) for v in kept)
 
 
 def _lender(graph: Graph, node: Node, v: int, uses: Sequence[int], buffer: Sequence[int]) -> int:
@@ -136,8 +157,7 @@ def _same_size(graph: Graph, one: int, other: int) -> bool:
     return a.itemsize == b.itemsize and a.shape == b.shape and a.reusable and b.reusable
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """A stretch of the memory pattern."""
 
     value: int
