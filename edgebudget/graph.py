@@ -1,7 +1,8 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. The three that a trace makes by the thousand are named tuples,
+which take a third of the time of a frozen dataclass to make.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from math import prod
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 ITEMSIZE: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
@@ -46,8 +47,7 @@ class Ref(int):
 Arg: TypeAlias = "Ref | None | bool | int | float | complex | str | tuple[Arg, ...]"
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """One block of memory that tensors view.
 
     `born` and `dies` are operator indices, inclusive, as eager PyTorch would have them: an activation dies after the
@@ -70,8 +70,7 @@ class Storage:
         return self.nbytes // ITEMSIZE[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(NamedTuple):
     """One value: a shape over a storage. Sparse tensors have one spec per component (indices, values, ...)."""
 
     id: int
@@ -90,8 +89,7 @@ class TensorSpec:
         return self.numel * ITEMSIZE[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids

@@ -1,13 +1,12 @@
 """What a dtype option says about a graph: how every storage is held, and which operators it covers."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edgebudget.graph import Op, TracedGraph
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """How one storage is held under an option: `nbytes` of elements of `dtype`, plus scales and zero points."""
 
     dtype: str
@@ -21,8 +20,10 @@ class Held:
 
 @dataclass(frozen=True)
 class Assignment:
-    """An option applied to a graph: `held[s]` belongs to `graph.storages[s]`; `covered` are the operators, by index,
-    that compute in the option's type. The others stay as they were traced."""
+    """An option applied to a graph: `held[s]` belongs to `graph.storages[s]`.
+
+    `covered` are the operators, by index, that compute in the option's type; the others compute in float32.
+    """
 
     option: str
     held: tuple[Held, ...]

@@ -1,1 +1,20 @@
 """Lifetimes to an arena: pure functions, and an independent verifier."""
+
+from edgebudget.planning.greedy import greedy_by_size
+from edgebudget.planning.interface import ArenaPlan, Buffer, Planner
+from edgebudget.planning.lifetimes import align, live_bytes, lower_bound
+from edgebudget.planning.naive import naive
+from edgebudget.planning.verify import PlanError, verify_plan
+
+__all__ = [
+    "ArenaPlan",
+    "Buffer",
+    "PlanError",
+    "Planner",
+    "align",
+    "greedy_by_size",
+    "live_bytes",
+    "lower_bound",
+    "naive",
+    "verify_plan",
+]

@@ -1,0 +1,27 @@
+"""The options that store every floating-point number in one type."""
+
+from dataclasses import dataclass
+
+from edgebudget.dtypes.interface import Assignment, Held
+from edgebudget.graph import FLOATING, ITEMSIZE, TracedGraph
+
+
+@dataclass(frozen=True, slots=True)
+class FloatingOption:
+    """All floating-point tensors in `element_dtype`; integer, boolean and complex tensors keep their type."""
+
+    name: str
+    element_dtype: str
+    description: str
+
+    def assign(self, graph: TracedGraph) -> Assignment:
+        """Return every storage with its floating-point elements in this option's type; every operator is covered."""
+        held = tuple(hold_as(s.dtype, s.nbytes, self.element_dtype) for s in graph.storages)
+        return Assignment(self.name, held, frozenset(range(len(graph.ops))))
+
+
+def hold_as(dtype: str, nbytes: int, floating_dtype: str) -> Held:
+    """Return how `nbytes` of `dtype` are held where floating-point numbers become `floating_dtype`."""
+    if dtype == floating_dtype or dtype not in FLOATING:
+        return Held(dtype, nbytes)
+    return Held(floating_dtype, nbytes // ITEMSIZE[dtype] * ITEMSIZE[floating_dtype])

@@ -1,0 +1,129 @@
+"""Static int8: which tensors of a graph are held as int8 when weights and activations are quantized ahead of time.
+
+Which operators a quantizer takes is the quantizer's own; the default follows PyTorch 2 export quantization with
+ExecuTorch's XNNPACKQuantizer (backends/xnnpack/quantizer/xnnpack_quantizer.py, `STATIC_OPS` and the shared-observer
+operators of xnnpack_quantizer_utils.py).
+"""
+
+from dataclasses import dataclass
+
+from edgebudget.dtypes._floating import hold_as
+from edgebudget.dtypes.interface import Assignment, Held
+from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
+
+WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+"""Operators with a weight at position 1 and a bias at position 2, quantized by output channel."""
+
+COMPUTING = WEIGHTED | {"add", "add_", "mul", "mul_", "cat", "adaptive_avg_pool2d", "mean"}
+"""Operators that compute in int8 whatever feeds them."""
+
+FOLLOWING = frozenset(
+    {
+        "relu", "relu_", "hardtanh", "hardtanh_", "relu6", "relu6_", "clamp", "clamp_", "max_pool2d", "avg_pool2d",
+        "permute", "transpose", "reshape", "view", "flatten", "unflatten", "squeeze", "unsqueeze", "slice", "select",
+        "split", "chunk", "split_with_sizes", "expand", "contiguous", "clone", "upsample_nearest2d", "pixel_shuffle",
+        "constant_pad_nd", "pad", "t", "unbind", "channel_shuffle", "detach",
+    }
+)  # fmt: skip
+"""Operators whose output has the type of their inputs."""
+
+SCALE_NBYTES = 4  # one float32 a channel
+ZERO_POINT_NBYTES = 1  # one int8 a channel
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The operators a quantizer takes: those that compute in int8, and those that pass int8 on."""
+
+    computing: frozenset[str] = COMPUTING
+    following: frozenset[str] = FOLLOWING
+
+
+def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assignment:
+    """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero point
+    each), their biases in int32, and activations in int8 where a covered operator makes them.
+
+    A batch norm behind a covered convolution is folded into it and covered with it; its own tensors stay float32, as do
+    inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.
+    """
+    covered, quantized = _propagate(graph, coverage)
+    held = [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages]
+    _hold_weights(graph, covered, held)
+    outputs = set(graph.outputs)
+    wide: set[int] = set()  # storages that some tensor needs as float32
+    for tensor in graph.tensors:
+        if tensor.dtype in FLOATING and (not quantized[tensor.id] or tensor.id in outputs):
+            wide.add(tensor.storage)
+    for storage in graph.storages:
+        if storage.dtype in FLOATING and not storage.role.is_weight and storage.id not in wide:
+            held[storage.id] = Held("int8", storage.numel)
+    return Assignment(option, tuple(held), frozenset(covered))
+
+
+def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[bool]]:
+    covered: set[int] = set()
+    quantized = [False] * len(graph.tensors)
+    tensors, storages = graph.tensors, graph.storages
+    weighted_outputs: set[int] = set()
+    for op in graph.ops:
+        name = op.name
+        takes = name in coverage.computing
+        if not takes and op.inputs:
+            if name in coverage.following:
+                takes = all(
+                    quantized[t]
+                    for t in op.inputs
+                    if tensors[t].dtype in FLOATING and not storages[tensors[t].storage].role.is_weight
+                )
+            elif name == "batch_norm":
+                takes = op.inputs[0] in weighted_outputs
+        if takes:
+            covered.add(op.index)
+            for t in op.outputs:
+                quantized[t] = tensors[t].dtype in FLOATING
+            if name in WEIGHTED:
+                weighted_outputs.update(op.outputs)
+    return covered, quantized
+
+
+def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> None:
+    channels: dict[int, int] = {}
+    biases: set[int] = set()
+    elsewhere: set[int] = set()
+    for op in graph.ops:
+        weights = [t for t in op.inputs if graph.storage_of(t).role.is_weight]
+        if not weights:
+            continue
+        if op.index in covered and op.name in WEIGHTED:
+            for position, t in enumerate(op.inputs):
+                storage = graph.tensors[t].storage
+                if t not in weights or graph.storages[storage].dtype not in FLOATING:
+                    continue
+                if position == 1:
+                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, graph.tensors[t].shape))
+                elif position == 2:
+                    biases.add(storage)
+        elif not _only_views(graph, op):
+            elsewhere.update(graph.tensors[t].storage for t in weights)
+    for storage in channels.keys() | biases:
+        spec = graph.storages[storage]
+        numel, as_float = spec.numel, held[storage]
+        if storage in channels:
+            integer = Held("int8", numel, channels[storage] * (SCALE_NBYTES + ZERO_POINT_NBYTES))
+        else:
+            integer = Held("int32", numel * ITEMSIZE["int32"])
+        if storage in elsewhere:
+            integer = Held(as_float.dtype, as_float.nbytes + integer.nbytes, integer.quantization_nbytes)
+        held[storage] = integer
+
+
+def _output_channels(op: Op, shape: tuple[int, ...]) -> int:
+    if not op.name.startswith("conv_transpose"):
+        return shape[0]
+    groups = op.arg(6, "groups", 1)
+    return shape[1] * (groups if isinstance(groups, int) else 1)
+
+
+def _only_views(graph: TracedGraph, op: Op) -> bool:
+    own = {graph.tensors[t].storage for t in op.inputs}
+    return all(graph.tensors[t].storage in own for t in op.outputs) and not op.name.endswith("_")

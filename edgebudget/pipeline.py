@@ -1,0 +1,161 @@
+"""Models x devices x runtimes x dtypes to a report: each model traced once, each layout made once."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from multiprocessing import get_context
+
+from edgebudget import __version__
+from edgebudget.dtypes import DTYPES
+from edgebudget.errors import EdgeBudgetError, UsageError
+from edgebudget.estimation import MemoryEstimate, estimate
+from edgebudget.graph import TracedGraph
+from edgebudget.inputs import InputSpec
+from edgebudget.profiles.interface import DeviceProfile
+from edgebudget.report import Report, ReportError, worst_decision
+from edgebudget.runtimes import RUNTIMES
+from edgebudget.target import Target
+from edgebudget.verdict import Calibration, CheckResult, Decision, check, describe_inputs, leading_dimension
+
+DEFAULT_DTYPES = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to hold every model against. `runtimes` empty means each device's default runtime; `inputs` empty, the
+    shapes that the model's source knows; `batch` None, the batch of those shapes."""
+
+    devices: tuple[DeviceProfile, ...]
+    dtypes: tuple[str, ...] = DEFAULT_DTYPES
+    runtimes: tuple[str, ...] = ()
+    inputs: tuple[InputSpec, ...] = ()
+    batch: int | None = None
+    calibration: Calibration | None = None
+    headroom_percent: float = 0.0
+
+
+Outcome = tuple[CheckResult, ...] | ReportError
+
+
+def run(
+    models: Sequence[str],
+    request: Request,
+    *,
+    jobs: int = 1,
+    on_done: Callable[[str], None] = lambda model: None,
+) -> Report:
+    """Return the report on every model, device, runtime and dtype asked for, in the order they were asked for.
+
+    A model that cannot be estimated becomes an entry of the report's `errors`; the others are still reported. `jobs`
+    models are worked on at a time, each job in a process of its own. `on_done` hears of each model as it is finished.
+    Raises UsageError for a request that names nothing, or what is not registered.
+    """
+    models = tuple(dict.fromkeys(models))
+    _validate(models, request)
+    outcomes = []
+    for model, outcome in zip(models, _outcomes(models, request, jobs), strict=True):
+        outcomes.append(outcome)
+        on_done(model)
+    results = tuple(result for outcome in outcomes if not isinstance(outcome, ReportError) for result in outcome)
+    errors = tuple(outcome for outcome in outcomes if isinstance(outcome, ReportError))
+    return Report(
+        tool_version=__version__,
+        generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        decision=worst_decision(results, errors),
+        results=results,
+        errors=errors,
+    )
+
+
+def check_model(model: str, request: Request) -> Outcome:
+    """Return the verdicts on `model`, or why it could not be estimated."""
+    # Building and tracing are what needs torch, which takes seconds to import: not before a model is asked for.
+    from edgebudget.sources import load_model
+    from edgebudget.tracing import trace
+
+    try:
+        loaded = load_model(model, request.inputs, request.batch)
+        graph = trace(
+            loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
+        )
+    except EdgeBudgetError as error:
+        return ReportError(model, None, error.message, error.hint)
+    return check_graph(model, graph, request)
+
+
+def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[CheckResult, ...]:
+    """Return the verdicts on a traced model, reported as `model`: by device, then runtime, then dtype."""
+    made: dict[tuple[str, str, Target], MemoryEstimate] = {}
+
+    def estimate_once(runtime: str, dtype: str, target: Target) -> MemoryEstimate:
+        key = (runtime, dtype, target)
+        if key not in made:
+            made[key] = estimate(graph, dtype=dtype, runtime=runtime, target=target)
+        return made[key]
+
+    def option(device: DeviceProfile, runtime: str, dtype: str) -> CheckResult:
+        try:
+            return check(
+                estimate_once(runtime, dtype, device.target),
+                device,
+                calibration=request.calibration,
+                headroom_percent=request.headroom_percent,
+                model=model,
+                batch=request.batch,
+            )
+        except EdgeBudgetError as error:
+            return CheckResult(
+                model=model,
+                device=device.name,
+                runtime=runtime,
+                dtype=dtype,
+                batch=leading_dimension(graph) if request.batch is None else request.batch,
+                inputs=describe_inputs(graph),
+                decision=Decision.ERROR,
+                reasons=(str(error),),
+                recommended=False,
+            )
+
+    results: list[CheckResult] = []
+    for device in request.devices:
+        runtimes = request.runtimes or (device.default_runtime,)
+        results += recommend([option(device, r, d) for r in runtimes for d in request.dtypes], request.dtypes)
+    return tuple(results)
+
+
+def recommend(options: Sequence[CheckResult], dtypes: Sequence[str]) -> list[CheckResult]:
+    """Return the `options` of one (model, device) pair with the one to take marked: the first GO in the order of
+    `dtypes`, and within a dtype in the order of `options`."""
+    going = [option for option in options if option.decision is Decision.GO]
+    chosen = min(going, key=lambda option: dtypes.index(option.dtype), default=None)
+    return [replace(option, recommended=option is chosen) for option in options]
+
+
+def _validate(models: Sequence[str], request: Request) -> None:
+    if not models:
+        raise UsageError("No model was named.", "Name at least one, for example mobilenet_v2.")
+    if not request.devices:
+        raise UsageError("No device was named.", "Name at least one, for example --device raspberrypi.")
+    if not request.dtypes:
+        raise UsageError("No dtype was named.", "Name at least one, for example --dtype float32.")
+    for dtype in request.dtypes:
+        DTYPES.get(dtype)
+    for runtime in request.runtimes or [device.default_runtime for device in request.devices]:
+        RUNTIMES.get(runtime)
+
+
+def _outcomes(models: Sequence[str], request: Request, jobs: int) -> Iterator[Outcome]:
+    if jobs == 1 or len(models) == 1:
+        yield from (check_model(model, request) for model in models)
+        return
+    # spawn, not fork: torch starts threads, and a forked copy of them deadlocks
+    with ProcessPoolExecutor(min(jobs, len(models)), get_context("spawn"), _quiet_worker) as pool:
+        yield from pool.map(check_model, models, [request] * len(models))
+
+
+def _quiet_worker() -> None:
+    """Keep what a model prints off stdout, which is for results."""
+    import sys
+
+    sys.stdout = sys.stderr

@@ -1,0 +1,294 @@
+"""An estimate against a profile: a verdict in whole bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from fractions import Fraction
+from math import ceil, floor
+from typing import Protocol
+
+from edgebudget.dtypes import DTYPES
+from edgebudget.errors import UsageError
+from edgebudget.estimation import MemoryEstimate
+from edgebudget.graph import TracedGraph
+from edgebudget.profiles.interface import DeviceProfile
+from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
+from edgebudget.units import format_bytes
+
+# Without a calibration nobody has held this runtime's model against this device. Plain liveness is 10 to 60 % off what
+# allocators take, a model of the runtime's own layout far less; a quarter either way covers the latter, not the former.
+UNCALIBRATED_LOW = Fraction(3, 4)
+UNCALIBRATED_HIGH = Fraction(5, 4)
+_UNCALIBRATED = (
+    f"Not calibrated: the interval is wide, {int((1 - UNCALIBRATED_LOW) * 100)} % below to "
+    f"{int((UNCALIBRATED_HIGH - 1) * 100)} % above the computed peak."
+)
+
+
+class Decision(StrEnum):
+    GO = "GO"
+    MARGINAL = "MARGINAL"
+    NO_GO = "NO-GO"
+    UNSUPPORTED = "UNSUPPORTED"
+    ERROR = "ERROR"
+
+
+RANK = (Decision.GO, Decision.MARGINAL, Decision.NO_GO, Decision.UNSUPPORTED, Decision.ERROR)
+
+
+def best(decisions: Sequence[Decision]) -> Decision:
+    """Return the best of `decisions`, GO first; ERROR for none."""
+    return min(decisions, key=RANK.index, default=Decision.ERROR)
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One option: model x device x runtime x dtype. The fields are the keys of the JSON report, in its order.
+
+    Sizes are None where the option is UNSUPPORTED or in ERROR: what was not estimated has no number.
+    """
+
+    model: str
+    device: str
+    runtime: str
+    dtype: str
+    batch: int
+    inputs: tuple[str, ...]
+    decision: Decision
+    reasons: tuple[str, ...]
+    recommended: bool
+    parameter_numel: int | None = None
+    buffer_numel: int | None = None
+    activation_peak_numel: int | None = None
+    parameter_bytes: int | None = None
+    buffer_bytes: int | None = None
+    activation_lower_bound_bytes: int | None = None
+    activation_bytes: int | None = None
+    activation_total_bytes: int | None = None
+    workspace_bytes: int | None = None
+    runtime_bytes: int | None = None
+    load_heap_bytes: int | None = None
+    inference_heap_bytes: int | None = None
+    load_mapped_bytes: int | None = None
+    inference_mapped_bytes: int | None = None
+    load_peak_bytes: int | None = None
+    inference_peak_bytes: int | None = None
+    raw_peak_bytes: int | None = None
+    peak_bytes: int | None = None
+    peak_low_bytes: int | None = None
+    peak_high_bytes: int | None = None
+    calibration: str | None = None
+    budget_bytes: int | None = None
+    headroom_bytes: int | None = None
+    storage_bytes: int | None = None
+    storage_budget_bytes: int | None = None
+    peak_op: PeakOp | None = None
+    unmodelled_ops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A peak with its interval, in whole bytes: `low_bytes <= peak_bytes <= high_bytes`."""
+
+    low_bytes: int
+    peak_bytes: int
+    high_bytes: int
+
+
+class Calibration(Protocol):
+    """What measurements say about a raw peak."""
+
+    @property
+    def id(self) -> str:
+        """What a report names it by."""
+        ...
+
+    def interval(self, estimate: MemoryEstimate) -> Interval:
+        """Return the peak to expect where `estimate.raw_peak_bytes` is what the model of the runtime says. Pure."""
+        ...
+
+
+def check(
+    estimate: MemoryEstimate,
+    profile: DeviceProfile,
+    *,
+    calibration: Calibration | None = None,
+    headroom_percent: float = 0.0,
+    model: str | None = None,
+    batch: int | None = None,
+) -> CheckResult:
+    """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
+
+    The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
+    profile's safety margin. `model` and `batch` are what the report says was asked for; they default to the graph's
+    name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
+    """
+    if not 0 <= headroom_percent <= 100:
+        raise UsageError(f"A headroom of {headroom_percent} % is outside 0 to 100.", "Write, for example, 20.")
+    estimate = estimate.on(profile.target)
+    graph = estimate.graph
+    budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
+    asked = CheckResult(
+        model=graph.name if model is None else model,
+        device=profile.name,
+        runtime=estimate.runtime,
+        dtype=estimate.dtype,
+        batch=leading_dimension(graph) if batch is None else batch,
+        inputs=describe_inputs(graph),
+        decision=Decision.UNSUPPORTED,
+        reasons=(),
+        recommended=False,
+        parameter_numel=estimate.parameter_numel,
+        buffer_numel=estimate.buffer_numel,
+        budget_bytes=budget_bytes,
+        storage_budget_bytes=_storage_budget_bytes(profile),
+    )
+    element_dtype = DTYPES.get(estimate.dtype).element_dtype
+    support = profile.dtypes.get(element_dtype)
+    if support == "unsupported":
+        return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
+    if isinstance(estimate.layout, Unsupported):
+        return replace(asked, reasons=(estimate.layout.reason,))
+    layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
+    estimate = replace(estimate, layout=layout)
+    interval = calibration.interval(estimate) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
+    return replace(
+        _sized(asked, estimate, layout),
+        decision=decide(
+            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, asked.storage_budget_bytes
+        ),
+        peak_bytes=interval.peak_bytes,
+        peak_low_bytes=interval.low_bytes,
+        peak_high_bytes=interval.high_bytes,
+        headroom_bytes=budget_bytes - interval.high_bytes,
+        calibration=calibration.id if calibration else None,
+        reasons=(
+            *_ram_reasons(interval, budget_bytes, phase),
+            *_storage_reasons(layout.storage_bytes, profile),
+            *_caveats(estimate, layout, profile, element_dtype),
+            *([] if calibration else [_UNCALIBRATED]),
+        ),
+    )
+
+
+def decide(
+    low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: int, storage_budget_bytes: int | None
+) -> Decision:
+    """Return GO where even the high end fits the budget and the file its storage, NO-GO where the low end or the file
+    does not, MARGINAL between. A storage budget of None is not known and not held against the file."""
+    if low_bytes > budget_bytes or (storage_budget_bytes is not None and storage_bytes > storage_budget_bytes):
+        return Decision.NO_GO
+    return Decision.GO if high_bytes <= budget_bytes else Decision.MARGINAL
+
+
+def uncalibrated(raw_peak_bytes: int) -> Interval:
+    """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
+    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
+
+
+def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
+    """Return each input as `--input` takes it: `1x3x224x224:float32`."""
+    specs = [graph.tensors[t] for t in graph.inputs]
+    return tuple(f"{'x'.join(map(str, s.shape)) or 'scalar'}:{s.dtype}" for s in specs)
+
+
+def leading_dimension(graph: TracedGraph) -> int:
+    """Return the first dimension of the first input, where batches stand by convention; 1 where there is none."""
+    shapes = [graph.tensors[t].shape for t in graph.inputs]
+    return shapes[0][0] if shapes and shapes[0] else 1
+
+
+def _with_overhead(layout: MemoryLayout, overhead_bytes: int | None) -> MemoryLayout:
+    """Put the profile's figure for the runtime itself in the place of the runtime's own, where the profile has one."""
+    return layout if overhead_bytes is None else replace(layout, runtime_bytes=overhead_bytes)
+
+
+def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -> CheckResult:
+    return replace(
+        asked,
+        activation_peak_numel=layout.activation_peak_numel,
+        parameter_bytes=estimate.parameter_bytes,
+        buffer_bytes=estimate.buffer_bytes,
+        activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
+        activation_bytes=layout.activation_bytes,
+        activation_total_bytes=layout.activation_total_bytes,
+        workspace_bytes=layout.workspace_bytes,
+        runtime_bytes=layout.runtime_bytes,
+        load_heap_bytes=layout.load_heap_bytes,
+        inference_heap_bytes=layout.inference_heap_bytes,
+        load_mapped_bytes=layout.load_mapped_bytes,
+        inference_mapped_bytes=layout.inference_mapped_bytes,
+        load_peak_bytes=estimate.load_peak_bytes,
+        inference_peak_bytes=estimate.inference_peak_bytes,
+        raw_peak_bytes=estimate.raw_peak_bytes,
+        storage_bytes=layout.storage_bytes,
+        peak_op=layout.peak_op,
+        unmodelled_ops=layout.unmodelled_ops,
+    )
+
+
+def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]:
+    low_over_bytes = interval.low_bytes - budget_bytes
+    high_over_bytes = interval.high_bytes - budget_bytes
+    if low_over_bytes > 0:
+        short = f"Short of RAM by at least {_size(low_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.low_bytes)} at best."]
+    if high_over_bytes > 0:
+        short = f"May be short of RAM by up to {_size(high_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+    spare = f"Fits in RAM with {_size(-high_over_bytes)} to spare"
+    return [f"{spare}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+
+
+def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
+    where = "flash" if profile.memory.weights_in == "flash" else "storage"
+    limit_bytes = _storage_budget_bytes(profile)
+    if limit_bytes is None:
+        return [f"The profile gives no {where} limit: the file, {_size(storage_bytes)}, is not checked against one."]
+    if storage_bytes > limit_bytes:
+        return [f"Short of {where} by {_size(storage_bytes - limit_bytes)}: the file is {_size(storage_bytes)}."]
+    return []
+
+
+def _caveats(
+    estimate: MemoryEstimate,
+    layout: MemoryLayout,
+    profile: DeviceProfile,
+    element_dtype: str,
+) -> list[str]:
+    said = []
+    truncation = estimate.graph.truncation
+    if truncation is not None:
+        where = f" in {truncation.module}" if truncation.module else ""
+        said.append(
+            f"The trace covers the model up to {truncation.target}{where} only, which {truncation.reason.rstrip('.')}: "
+            "what comes after it is not counted."
+        )
+    support = profile.dtypes.get(element_dtype)
+    if support is None:
+        said.append(f"The profile does not say whether {profile.name} computes in {element_dtype}.")
+    elif support == "emulated":
+        said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
+    elif support == "storage":
+        said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
+    estimated = profile.estimated_fields()
+    if estimated:
+        said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
+    if layout.unmodelled_ops:
+        said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
+    return [*said, *layout.notes]
+
+
+def _storage_budget_bytes(profile: DeviceProfile) -> int | None:
+    """What a model file may take; the whole device's capacity where no smaller figure is known."""
+    available = profile.storage.available_for_model_bytes
+    return profile.storage.capacity_bytes if available is None else available
+
+
+def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
+    return floor(budget_bytes * (100 - Fraction(str(headroom_percent))) / 100)
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes:,} bytes" + (f" ({format_bytes(nbytes)})" if nbytes >= 2**10 else "")
