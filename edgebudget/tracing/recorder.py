@@ -6,7 +6,7 @@ owns its memory is made anew by `torch.empty_strided`; views run for real, so th
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple, cast
 
@@ -16,26 +16,21 @@ from torch.utils._pytree import tree_leaves
 
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.values import META, components, is_dense, makes_too_much, run_on_meta
+from edgebudget.tracing.values import (
+    META,
+    DataRead,
+    Operator,
+    components,
+    is_dense,
+    makes_too_much,
+    name_of,
+    reads_data,
+    run_on_meta,
+)
 
 Tensor = torch.Tensor
-Operator = Callable[..., object]
 
-_DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-_READS_DATA = {"aten.item.default", "aten.is_nonzero.default", "aten.equal.default", "aten.allclose.default"}
 _MAX_RULES = 200_000  # bounds memory in a long-lived process; all of torchvision learns about a tenth of it
-
-
-class DataRead(BaseException):
-    """The forward asks for values that a trace does not have.
-
-    A BaseException, so that no `except Exception` in a model swallows it.
-    """
-
-    def __init__(self, target: str, module: str) -> None:
-        super().__init__(target)
-        self.target = target
-        self.module = module
 
 
 class _Kind(Enum):
@@ -79,15 +74,6 @@ class _Death(weakref.ref[torch.UntypedStorage]):
 
 _RULES: dict[tuple[object, ...], _Rule] = {}
 _SIGNATURES: dict[tuple[object, ...], int] = {}
-_NAMES: dict[object, str] = {}
-
-
-def name_of(value: object) -> str:
-    """Return `float32` for `torch.float32`, `aten.conv2d.default` for an operator: `str`, remembered."""
-    name = _NAMES.get(value)
-    if name is None:
-        name = _NAMES[value] = str(value).removeprefix("torch.")
-    return name
 
 
 def _signature(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, real: bool) -> int:
@@ -310,9 +296,7 @@ class Recorder(TorchDispatchMode):
                 outputs += self.adopt(leaf, Role.ACTIVATION, self.module)
         self.ops.append(Op(len(self.ops), name_of(func), self.module, recorded, kwargs, inputs, outputs))
 
-    def _learn(
-        self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[object, _Rule]:
+    def _learn(self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, _Rule]:
         """Run `func` and return what it gave, with the rule that gives the same next time."""
         out = self._run(func, args, kwargs)
         if not isinstance(out, Tensor) or not is_dense(out) or not out.is_meta:
@@ -338,8 +322,8 @@ class Recorder(TorchDispatchMode):
         return fresh, _Rule(_Kind.FRESH, shape=shape, stride=stride, dtype=out.dtype, signature=signature)
 
     def _run(self, func: Operator, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
-        if _reads_data(func, args):
-            raise DataRead(name_of(func), self.module)
+        if reads_data(func, args):
+            raise DataRead(name_of(func))
         return run_on_meta(func, args, kwargs)
 
     def _run_real(self, func: Operator, args: Sequence[object], kwargs: dict[str, object]) -> object:
@@ -399,12 +383,3 @@ def _constant(value: object) -> Arg:
 
 def _is_mutable(func: Operator) -> bool:
     return bool(func._schema.is_mutable)  # type: ignore[attr-defined]
-
-
-def _reads_data(func: Operator, args: Sequence[object]) -> bool:
-    """Whether what `func` returns, or its shape, depends on values. Indexing does so by a boolean mask only."""
-    name = name_of(func)
-    if name == "aten.index.Tensor":
-        indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
-        return any(isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
-    return name in _READS_DATA or not _DATA_TAGS.isdisjoint(func.tags)  # type: ignore[attr-defined]

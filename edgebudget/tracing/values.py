@@ -9,13 +9,47 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 META = torch.device("meta")
 REAL_NUMEL_LIMIT = 2**16
 """Tensors above this many elements are never made for real: models read the values of small tensors only."""
+_ZEROS_NUMEL_LIMIT = 2**24
 
 Operator = Callable[..., object]
+
+_DATA_TAGS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+_READS_DATA = {"aten.item.default", "aten.is_nonzero.default", "aten.equal.default", "aten.allclose.default"}
+_NAMES: dict[object, str] = {}
+
+
+class DataRead(BaseException):
+    """The operator `target` asks for values that a trace does not have.
+
+    A BaseException, so that no `except Exception` in a model swallows it.
+    """
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.target = target
+
+
+def name_of(value: object) -> str:
+    """Return `float32` for `torch.float32`, `aten.conv2d.default` for an operator: `str`, remembered."""
+    name = _NAMES.get(value)
+    if name is None:
+        name = _NAMES[value] = str(value).removeprefix("torch.")
+    return name
+
+
+def reads_data(func: Operator, args: Sequence[object]) -> bool:
+    """Whether what `func` returns, or its shape, depends on values. Indexing does so by a boolean mask only."""
+    name = name_of(func)
+    if name == "aten.index.Tensor":
+        indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
+        return any(isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return name in _READS_DATA or not _DATA_TAGS.isdisjoint(func.tags)  # type: ignore[attr-defined]
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
@@ -46,12 +80,17 @@ class Twins:
         self._originals: list[torch.Tensor] = []  # keeps storages, whose addresses are the keys, alive
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the twin of a dense `tensor`: same shape, strides, offset and dtype over the shared storage."""
+        """Return the twin of `tensor`: same shape, strides, offset and dtype over the shared storage.
+
+        A sparse tensor is its own twin: meta has no sparse kernels to speak of.
+        """
+        if tensor.layout is not torch.strided:
+            return tensor.detach()
         storage = tensor.untyped_storage()
         base = self._bases.get(storage._cdata)
         if base is None:
             self._originals.append(tensor)
-            twin = meta_twin(tensor)
+            twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
             if twin.untyped_storage().nbytes() == storage.nbytes():
                 self._bases[storage._cdata] = twin
                 return twin
@@ -66,17 +105,38 @@ def run_on_meta(func: Operator, args: Sequence[object], kwargs: Mapping[str, obj
     """Return `func` of the arguments with every dense tensor and device moved to meta.
 
     An operator without a shape rule (sparse products, custom operators) runs for real on zeros, if its inputs are
-    small. Raises what the operator raises.
+    small. Raises DataRead where it then depends on values, else what the operator raises.
     """
-    try:
-        return func(*tree_map(_to_meta, tuple(args)), **tree_map(_to_meta, dict(kwargs)))
-    except NotImplementedError:
-        leaves: list[torch.Tensor] = []
-        tree_map(lambda x: leaves.append(x) if isinstance(x, torch.Tensor) else None, (tuple(args), dict(kwargs)))
-        if any(x.numel() > 2**24 for x in leaves):
-            raise
+    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+    if all(is_dense(leaf) for leaf in leaves):
+        try:
+            return func(*tree_map(_to_meta, tuple(args)), **tree_map(_to_meta, dict(kwargs)))
+        except NotImplementedError:
+            if any(leaf.numel() > _ZEROS_NUMEL_LIMIT for leaf in leaves):
+                raise
+    # Outside inference mode the dispatcher takes composite operators apart, so that what is inside is seen.
+    with torch.inference_mode(False), torch.no_grad(), _NoValues(func):
         out = func(*tree_map(_to_zeros, tuple(args)), **tree_map(_to_zeros, dict(kwargs)))
-        return tree_map(_to_meta, out)
+    return tree_map(_to_meta, out)
+
+
+class _NoValues(TorchDispatchMode):
+    """Refuses the operators inside `func` that depend on values: the zeros it runs on are not the model's."""
+
+    def __init__(self, func: Operator) -> None:
+        super().__init__()
+        self._target = name_of(func)
+
+    def __torch_dispatch__(
+        self,
+        func: Operator,
+        types: Sequence[type],
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        if reads_data(func, args):
+            raise DataRead(self._target)
+        return func(*args, **(kwargs or {}))
 
 
 def _to_meta(value: object) -> object:
