@@ -57,10 +57,9 @@ def read_text(path: Path) -> str:
 
 def display_path(path: Path) -> str:
     """Return `path` as a message shows it: relative to the working folder where it lies below it."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+    here = os.path.join(os.getcwd(), "")
+    absolute = os.path.abspath(path)
+    return absolute[len(here) :] if absolute.startswith(here) else str(path)
 
 
 def _shipped_folder() -> Path:

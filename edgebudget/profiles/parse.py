@@ -8,6 +8,7 @@ schema: dates stay text, and only `true` and `false` are booleans.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import yaml
@@ -150,8 +151,9 @@ class _Builder:
         return UnreadableProfileError(self.path, _place(mark), problem)
 
 
+@lru_cache(maxsize=256)  # a profile that many extend is parsed once; nothing changes a Document
 def parse_profile(text: str, path: str) -> Document:
-    """Return the data of a profile's `text`; `path` is what messages call it.
+    """Return the data of a profile's `text`; `path` is what messages call it. Pure.
 
     Raises UnreadableProfileError, `path:LINE:COLUMN: ...`, for what is not one YAML mapping of plain values.
     """

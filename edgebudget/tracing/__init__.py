@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 from edgebudget.errors import DataDependentError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.values import DataRead, Twins, is_dense, name_of
+from edgebudget.tracing.values import DataRead, Twins, name_of
 
 __all__ = ["trace"]
 
@@ -45,7 +45,7 @@ def trace(
         def adopt(value: object) -> object:
             if not isinstance(value, torch.Tensor):
                 return value
-            twin = twins.of(value) if is_dense(value) else value
+            twin = twins.of(value)
             inputs.extend(recorder.adopt(twin, Role.INPUT, f"input {len(inputs)}"))
             return twin
 
@@ -64,15 +64,16 @@ def trace(
         except Exception as failure:
             raise _explain(name, modules, recorder, failure) from failure
         storages = recorder.storages()
+    tensors = tuple(recorder.tensors)
     return TracedGraph(
         name=name,
         storages=storages,
-        tensors=tuple(recorder.tensors),
+        tensors=tensors,
         ops=tuple(recorder.ops),
         inputs=tuple(inputs),
         outputs=outputs,
-        parameters=parameters,
-        buffers=buffers,
+        parameters={name: tuple([tensors[i].storage for i in ids]) for name, ids in parameters.items()},
+        buffers={name: tuple([tensors[i].storage for i in ids]) for name, ids in buffers.items()},
         modules={path: type(module).__name__ for path, module in modules.items()},
         truncation=truncation,
     )
@@ -84,14 +85,12 @@ def _as_twins(
 ) -> Iterator[tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]]:
     """Put meta twins in the place of all parameters and buffers, in evaluation mode; undo everything afterwards.
 
-    Yields the storages of each dotted parameter and buffer name, filled in as they are adopted.
+    Yields the tensor ids of each dotted parameter and buffer name.
     """
     twins = Twins()
     parameters: dict[str, tuple[int, ...]] = {}
     buffers: dict[str, tuple[int, ...]] = {}
-    saved = [
-        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers)) for module in modules.values()
-    ]
+    saved = [(m, m.__dict__.copy(), m._parameters.copy(), m._buffers.copy()) for m in modules.values()]
     collecting = gc.isenabled()
     gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
     try:
@@ -100,26 +99,25 @@ def _as_twins(
             module.__dict__["training"] = False  # past nn.Module.__setattr__, which costs more than the rest
             for key, parameter in module._parameters.items():
                 if parameter is not None:
-                    twin = twins.of(parameter) if is_dense(parameter) else parameter.detach()
+                    twin = twins.of(parameter)
                     module._parameters[key] = twin  # type: ignore[assignment]
-                    ids = recorder.adopt(twin, Role.PARAMETER, prefix + key, trainable=parameter.requires_grad)
-                    parameters[prefix + key] = tuple(recorder.tensors[i].storage for i in ids)
+                    name = prefix + key
+                    parameters[name] = recorder.adopt(twin, Role.PARAMETER, name, True, parameter.requires_grad)
             for key, buffer in module._buffers.items():
                 if buffer is not None:
-                    twin = twins.of(buffer) if is_dense(buffer) else buffer.detach()
-                    module._buffers[key] = twin
+                    twin = module._buffers[key] = twins.of(buffer)
+                    name = prefix + key
                     persistent = key not in module._non_persistent_buffers_set
-                    ids = recorder.adopt(twin, Role.BUFFER, prefix + key, persistent=persistent)
-                    buffers[prefix + key] = tuple(recorder.tensors[i].storage for i in ids)
+                    buffers[name] = recorder.adopt(twin, Role.BUFFER, name, persistent)
         yield parameters, buffers
     finally:
         for module, attributes, own_parameters, own_buffers in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            module._parameters.clear()
-            module._parameters.update(own_parameters)
-            module._buffers.clear()
-            module._buffers.update(own_buffers)
+            if own_parameters:
+                module._parameters.update(own_parameters)
+            if own_buffers:
+                module._buffers.update(own_buffers)
         if collecting:
             gc.enable()
 

@@ -80,12 +80,17 @@ class Twins:
         self._originals: list[torch.Tensor] = []  # keeps storages, whose addresses are the keys, alive
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the twin of a dense `tensor`: same shape, strides, offset and dtype over the shared storage."""
+        """Return the twin of `tensor`: same shape, strides, offset and dtype over the shared storage.
+
+        A sparse tensor is its own twin: meta has no sparse kernels to speak of.
+        """
+        if tensor.layout is not torch.strided:
+            return tensor.detach()
         storage = tensor.untyped_storage()
         base = self._bases.get(storage._cdata)
         if base is None:
             self._originals.append(tensor)
-            twin = meta_twin(tensor)
+            twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
             if twin.untyped_storage().nbytes() == storage.nbytes():
                 self._bases[storage._cdata] = twin
                 return twin
