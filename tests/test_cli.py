@@ -39,6 +39,12 @@ def tiny():
 def raises():
     raise ValueError("boom")
 
+def leaves():
+    class Leaving(nn.Module):
+        def forward(self, x):
+            raise SystemExit(0)
+    return Leaving(), (torch.zeros(1, 3),)
+
 def huge():
     return nn.Sequential(*[nn.Linear(30000, 30000) for _ in range(6)]), (torch.zeros(1, 30000),)
 
@@ -146,6 +152,18 @@ def test_one_bad_model_does_not_stop_the_others(tiny: str, capfd: pytest.Capture
     assert {result["model"] for result in document["results"]} == {f"{tiny}:tiny"}
     assert [error["model"] for error in document["errors"]] == [f"{tiny}:raises", "mobilenet_v22"]
     assert "boom" in document["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(("factory", "said"), [("raises", "boom"), ("leaves", "SystemExit")])
+def test_a_bad_model_is_one_sentence(tiny: str, factory: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(check(f"{tiny}:{factory}")) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert said in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("edgebudget: ")
+    assert "Traceback" not in err
+    assert main([*check(f"{tiny}:{factory}"), "--debug"]) == 2
+    assert "Traceback" in capfd.readouterr().err
 
 
 def test_jobs_give_the_same_report(tiny: str, capfd: pytest.CaptureFixture[str]) -> None:
