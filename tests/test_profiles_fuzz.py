@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from profile_texts import VALID
+from tests.profile_texts import VALID
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles import load_profile

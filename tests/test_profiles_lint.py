@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from profile_texts import UNREADABLE, VALID, write
+from tests.profile_texts import UNREADABLE, VALID, write
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles.lint import Finding, lint_paths

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from profile_texts import VALID, write
+from tests.profile_texts import VALID, write
 
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
