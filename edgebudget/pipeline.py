@@ -12,6 +12,7 @@ from edgebudget.errors import EdgeBudgetError, UsageError
 from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import TracedGraph
 from edgebudget.inputs import InputSpec
+from edgebudget.profiles import resolve_devices
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.report import Report, ReportError, worst_decision
 from edgebudget.runtimes import RUNTIMES
@@ -66,6 +67,17 @@ def run(
         results=results,
         errors=errors,
     )
+
+
+def resolve_asked(patterns: Sequence[str]) -> tuple[DeviceProfile, ...]:
+    """Return the profiles that `patterns` stand for, each once; one asked for by an alias goes by that alias, so that
+    a report names what was asked for. Raises as `resolve_devices` does."""
+    asked: dict[str, DeviceProfile] = {}
+    for pattern in patterns:
+        for profile in resolve_devices([pattern]):
+            name = pattern if pattern in profile.aliases else profile.name
+            asked.setdefault(name, replace(profile, name=name))
+    return tuple(asked.values())
 
 
 def check_model(model: str, request: Request) -> Outcome:

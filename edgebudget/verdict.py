@@ -274,7 +274,13 @@ def _caveats(
         said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
     estimated = profile.estimated_fields()
     if estimated:
-        said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
+        said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
+    region_bytes = profile.memory.largest_region_bytes
+    if region_bytes is not None and layout.activation_bytes > region_bytes:
+        said.append(
+            f"The RAM of {profile.name} is split: its largest block is {_size(region_bytes)}, and activations take "
+            f"{_size(layout.activation_bytes)} in one piece."
+        )
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
     return [*said, *layout.notes]
@@ -291,4 +297,5 @@ def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes:,} bytes" + (f" ({format_bytes(nbytes)})" if nbytes >= 2**10 else "")
+    exact = "1 byte" if nbytes == 1 else f"{nbytes:,} bytes"
+    return f"{exact} ({format_bytes(nbytes)})" if nbytes >= 2**10 else exact

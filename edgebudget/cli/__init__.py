@@ -10,7 +10,7 @@ import typer
 
 from edgebudget.cli.app import build_app
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.reporters._parts import one_line
+from edgebudget.printable import one_line
 
 USAGE = 2
 INTERRUPTED = 130
@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EdgeBudgetError as error:
         return _fail(str(error), error.exit_code, debug)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} Try 'edgebudget --help'.", USAGE, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED, debug)
+        return _fail(f"{error.format_message().rstrip('.')}. Try 'edgebudget --help'.", USAGE, debug)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone. What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"internal error: {what}. Run again with --debug for the traceback.", USAGE, debug)
+    if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, too
+        print("edgebudget: interrupted", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

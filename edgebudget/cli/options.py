@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...",
+        metavar="MODEL...",
         help="torchvision name, package.module:factory, path/file.py:factory, path/model.pt2, or timm:NAME. "
         "Default: a suite of mobile models.",
         show_default=False,
@@ -62,8 +62,7 @@ def build_request(
     headroom: str = "0",
 ) -> "Request":
     """Return what the options ask for; raises UsageError, ProfileError or CalibrationError for what does not exist."""
-    from edgebudget.pipeline import Request
-    from edgebudget.profiles import resolve_devices
+    from edgebudget.pipeline import Request, resolve_asked
 
     if not devices:
         raise UsageError(
@@ -76,7 +75,7 @@ def build_request(
     except ValueError as error:
         raise UsageError(f"--headroom: {error}.") from None
     return Request(
-        devices=tuple(resolve_devices(devices)),
+        devices=resolve_asked(devices),
         dtypes=comma_list(dtypes),
         runtimes=comma_list(runtimes),
         inputs=_parse_inputs(inputs or []),

@@ -11,7 +11,9 @@ from edgebudget.dtypes._floating import hold_as
 from edgebudget.dtypes.interface import Assignment, Held
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
 
-WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+WEIGHTED = frozenset(
+    {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+)
 """Operators with a weight at position 1 and a bias at position 2, quantized by output channel."""
 
 COMPUTING = WEIGHTED | {"add", "add_", "mul", "mul_", "cat", "adaptive_avg_pool2d", "mean"}

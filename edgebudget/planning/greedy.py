@@ -32,4 +32,3 @@ def greedy_by_size(buffers: Sequence[Buffer], alignment: int = 1) -> ArenaPlan:
             insort(placed, (offset, offset + size, first, last))
         total = max(total, offset + size)
     return ArenaPlan(tuple(buffers), tuple(offsets), total)
-

@@ -296,9 +296,7 @@ class Recorder(TorchDispatchMode):
                 outputs += self.adopt(leaf, Role.ACTIVATION, self.module)
         self.ops.append(Op(len(self.ops), name_of(func), self.module, recorded, kwargs, inputs, outputs))
 
-    def _learn(
-        self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[object, _Rule]:
+    def _learn(self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, _Rule]:
         """Run `func` and return what it gave, with the rule that gives the same next time."""
         out = self._run(func, args, kwargs)
         if not isinstance(out, Tensor) or not is_dense(out) or not out.is_meta:

@@ -1,0 +1,149 @@
+"""What loading a session takes: the parsed file, initializers turned into tensors, copies in blocks, packed weights.
+
+`InferenceSession::Load` and `Initialize`. The file comes through a stream buffer into protobuf. Each initializer is
+then copied into an aligned tensor and its string freed (Graph::ConvertInitializersIntoOrtValues). NchwcTransformer
+copies filter after filter and frees no original before it is done. PrePack packs a matrix and frees the original.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
+from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
+from edgebudget.runtimes._onnxruntime.nchwc import Reordered
+
+STREAM_BYTES = 4 << 20  # DEFAULT_PROTOBUF_BLOCK_SIZE (core/graph/model.cc)
+SAFE_STRING_BYTES = 50_000_000  # protobuf's kSafeStringSize: what a parser reserves at once; beyond, it doubles
+ALIGNED_SLACK_BYTES = 40  # an aligned block of malloc is on average this much larger than what was asked for
+
+# Bookkeeping, measured with onnxruntime 1.31.1 on x86-64 by an allocation counter: chains of 20 and 120 equal nodes,
+# the difference by 100. The session is an empty chain's: kernel registries, schemas, thread pools.
+SESSION_BYTES = 1_285_800
+NODE_BYTES = 2_925  # Sigmoid: node, kernel, arguments
+NODE_KIND_BYTES = {"Conv": 9_700, "Gemm": 4_600}  # attributes and the kernel's own state
+ACTIVATION_BYTES = 1_680  # the attributes of a fused activation
+INITIALIZER_BYTES = 1_400  # names, maps, tensor and OrtValue
+VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
+# What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
+# name for each level of modules; the text is kept, in five pairs of strings a node.
+METADATA_TEXT_BYTES = 318
+METADATA_LEVEL_BYTES = 280
+METADATA_PAIRS_BYTES = 750
+# The rest of the file: a node's inputs, outputs and attributes; an initializer's name and shape; a value's.
+FILE_NODE_BYTES = 115
+FILE_INITIALIZER_BYTES = 42
+FILE_VALUE_BYTES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The file: its initializers, and for each node how deep in the module tree it stands."""
+
+    initializers: tuple[int, ...]
+    depths: tuple[int, ...]
+
+    @property
+    def metadata_nbytes(self) -> int:
+        return sum(METADATA_TEXT_BYTES + METADATA_LEVEL_BYTES * depth for depth in self.depths)
+
+    @property
+    def value_count(self) -> int:
+        return len(self.depths) + len(self.initializers)
+
+    def file_nbytes(self, graph: Graph) -> int:
+        """Return the size of the `.onnx` file."""
+        return (
+            sum(graph.values[v].nbytes + FILE_INITIALIZER_BYTES for v in self.initializers)
+            + len(self.depths) * FILE_NODE_BYTES
+            + self.value_count * FILE_VALUE_BYTES
+            + self.metadata_nbytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Heap bytes at the peak while loading and when the session is ready; of the latter, packed and blocked copies."""
+
+    peak_nbytes: int
+    nbytes: int
+    copied_nbytes: int
+    weight_nbytes: int
+
+
+def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, exported: Exported) -> int:
+    """Return what the session holds beside tensors."""
+    nodes = sum(NODE_KIND_BYTES.get(n.kind, NODE_BYTES) + (ACTIVATION_BYTES if n.activation else 0) for n in order)
+    metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
+    return SESSION_BYTES + nodes + initializer_count * INITIALIZER_BYTES + exported.value_count * VALUE_INFO_BYTES + metadata
+
+
+def string_nbytes(nbytes: int) -> int:
+    """Return what a string of protobuf holds for `nbytes` of raw data."""
+    if nbytes <= SAFE_STRING_BYTES:
+        return nbytes + 1
+    capacity = SAFE_STRING_BYTES
+    while capacity < nbytes:
+        capacity *= 2
+    return capacity
+
+
+def load(graph: Graph, order: Sequence[Node], exported: Exported, reordered: Sequence[Reordered]) -> Loading:
+    """Return the heap over a load; `reordered` are the blocked copies in the order in which they are made."""
+    values = graph.values
+    parsed = 0
+    peak = 0
+    for v in exported.initializers:
+        capacity = string_nbytes(values[v].nbytes)
+        if capacity > SAFE_STRING_BYTES + 1:
+            peak = max(peak, parsed + capacity + capacity // 2)  # grown: the old half is still there
+        parsed += capacity
+    protos = exported.metadata_nbytes + exported.value_count * VALUE_INFO_BYTES
+    peak = max(peak, parsed) + STREAM_BYTES + protos
+
+    held = {v: values[v].nbytes for v in exported.initializers}
+    used = {v for node in order for v in node.inputs if v != ABSENT and values[v].constant}
+    overhead = bookkeeping_nbytes(order, len(used), exported)
+    total = parsed
+    for v in exported.initializers:
+        peak = max(peak, overhead + total + held[v])
+        total += held[v] - string_nbytes(held[v])
+    for copy in reordered:
+        before, after = values[copy.original].nbytes, values[copy.copy].nbytes
+        # the Initializer's own copy, the reordered vector, the proto's string, then the tensor
+        peak = max(peak, overhead + total + before + 3 * after)
+        total += after
+        held[copy.copy] = after
+    held = {v: values[v].nbytes for v in used}
+    total = sum(held.values()) + len(held) * ALIGNED_SLACK_BYTES
+    uses: dict[int, int] = {}
+    for node in order:
+        for v in node.inputs:
+            if v in held:
+                uses[v] = uses.get(v, 0) + 1
+    copied = sum(held.get(copy.copy, 0) for copy in reordered)
+    for node in order:
+        for v, nbytes in packings(graph, node):
+            copied += nbytes
+            total += nbytes
+            peak = max(peak, overhead + total)
+            uses[v] -= 1
+            if not uses[v]:
+                total -= held[v]
+    return Loading(max(peak, overhead + total), overhead + total, copied, total)
+
+
+def packings(graph: Graph, node: Node) -> list[tuple[int, int]]:
+    """Return the initializers that a kernel packs at load, with the packed size (`OpKernel::PrePack`)."""
+    values = graph.values
+    if node.kind in ("Gemm", "MatMul") and len(node.inputs) > 1:
+        weight = values[node.inputs[1]]
+        if weight.constant and len(weight.shape) == 2 and weight.itemsize == 4:
+            columns, rows = weight.shape if node.transposed_b else weight.shape[::-1]
+            return [(node.inputs[1], packed_gemm_nbytes(columns, rows))]
+    if node.kind in ("LSTM", "GRU"):
+        return [
+            (v, packed_gemm_nbytes(values[v].shape[0], values[v].shape[1]))
+            for v in node.inputs[1:3]
+            if v != ABSENT and values[v].constant and len(values[v].shape) == 2
+        ]
+    return []
