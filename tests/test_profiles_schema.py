@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.profile_texts import UNREADABLE, VALID, write
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles import load_profile
 from edgebudget.profiles.schema import schema_problems, schema_text
+from tests.profile_texts import UNREADABLE, VALID, write
 
 # (what to replace, by what, where the message says it is, words of the message)
 BROKEN = {
