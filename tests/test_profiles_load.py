@@ -160,6 +160,12 @@ def test_extends_may_name_a_shipped_profile_or_its_alias(tmp_path: Path) -> None
     assert profile.sources == load_profile("raspberrypi").sources
 
 
+def test_yml_is_yaml(folder: Path) -> None:
+    (folder / "base.yml").write_text(VALID.replace("name: board", "name: base"))
+    (folder / "mine.yml").write_text("schema_version: 1\nname: mine\nextends: base\n")
+    assert load_profile("mine").memory == load_profile(str(folder / "base.yml")).memory
+
+
 def test_an_extends_loop_names_the_chain(folder: Path) -> None:
     for stem, parent in (("a", "b"), ("b", "c"), ("c", "a")):
         write(folder, f"schema_version: 1\nname: {stem}\nextends: {parent}\n", stem)
