@@ -9,8 +9,8 @@ from traceback import print_exc
 import typer
 
 from edgebudget.cli.app import build_app
+from edgebudget.cli.output import print_error
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.printable import one_line
 
 USAGE = 2
 INTERRUPTED = 130
@@ -49,5 +49,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(sentence: str, code: int, debug: bool) -> int:
     if debug:
         print_exc()
-    print(f"edgebudget: {one_line(' '.join(sentence.split()))}", file=sys.stderr)
+    print_error(sentence)
     return code

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgebudget.errors import OutputError
+from edgebudget.printable import one_line
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_STEM = 100
@@ -19,6 +20,11 @@ def print_result(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
+
+
+def print_error(sentence: str) -> None:
+    """Write one line to stderr that says what went wrong."""
+    print(f"edgebudget: {one_line(' '.join(sentence.split()))}", file=sys.stderr)
 
 
 def file_stem(name: str) -> str:

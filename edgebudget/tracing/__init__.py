@@ -60,7 +60,7 @@ def trace(
             error = _data_dependent(name, modules, recorder.module, read.target)
             if not allow_truncation:
                 raise error from None
-            truncation = Truncation(recorder.module, read.target, error.message)
+            truncation = Truncation(recorder.module, read.target, "depends on the values of tensors")
         except Exception as failure:
             raise _explain(name, modules, recorder, failure) from failure
         storages = recorder.storages()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebudget.cli import options
-from edgebudget.cli.output import file_stem, prepare_folder, print_result, write_files
+from edgebudget.cli.output import file_stem, prepare_folder, print_error, print_result, write_files
 from edgebudget.cli.progress import progress
 from edgebudget.errors import UsageError
 
@@ -66,8 +66,11 @@ def check(
     chosen = models or list(MOBILE_SUITE)
     with progress(len(chosen), quiet=quiet) as on_done:
         report = run(chosen, request, jobs=jobs, on_done=on_done)
+    for error in report.errors:
+        print_error(f"{error.message} {error.hint}")
     if out == "-":
-        print_result(reporters[0].render(report))
+        if report.results or names != ["text"]:
+            print_result(reporters[0].render(report))
     else:
         parts = by_file_stem(report, [profile.name for profile in request.devices])
         write_files(
