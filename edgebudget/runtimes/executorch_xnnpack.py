@@ -25,7 +25,7 @@ from edgebudget.target import Target
 NODE_BYTES, STAMP_BYTES, VALUE_BYTES = 240, 88, 160
 # sizeof of what the subgraph holds while the runtime is made (subgraph.c, xnn_subgraph_reserve_*): it grows by doubling
 # up to 512, from 64.
-SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 264
+SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
 _FLOAT_OPTIONS = frozenset({"float32"})
 
 
@@ -39,24 +39,21 @@ class _Delegate:
     workspace_bytes: int
 
 
-def _reserved(count: int) -> int:
-    """Return the capacity `count` records have come to: subgraph.c, xnn_subgraph_reserve_values."""
-    capacity = 0
+def _reserved(count: int, capacity: int = 0) -> int:
+    """Return the capacity that holds `count` records, starting from `capacity`: xnn_subgraph_reserve_values."""
     while capacity < count:
         capacity = max(min(capacity * 2, capacity + 512), capacity + 64)
     return capacity
 
 
 def _measure(sub: Subgraph, tiles: Tiles) -> _Delegate:
-    values, nodes = len(sub.sizes) + sub.constants, len(sub.nodes)
-    structures = nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
-    transient = _reserved(nodes) * SUBGRAPH_NODE_BYTES + _reserved(values) * SUBGRAPH_VALUE_BYTES
-    created = sum(node.cost.created for node in sub.nodes)
-    packed = sum(node.cost.packed for node in sub.nodes)
+    values, nodes = sum(1 for n in sub.sizes if n) + sub.constants, len(sub.nodes)
+    structures = sum(node.cost.structures for node in sub.nodes) + nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
+    transient = _reserved(nodes) * SUBGRAPH_NODE_BYTES + _reserved(values, sum(sub.external)) * SUBGRAPH_VALUE_BYTES
     # C structures are pointers and size_t: half as large where pointers are.
     share = tiles.pointer_bytes / 8
     return _Delegate(
-        created_bytes=packed + int((created - packed + structures) * share),
+        created_bytes=sum(node.cost.packed for node in sub.nodes) + int(structures * share),
         transient_bytes=int(transient * share),
         shaped_bytes=sum(node.cost.shaped for node in sub.nodes),
         workspace_bytes=workspace_bytes(sub, tiles.alignment),

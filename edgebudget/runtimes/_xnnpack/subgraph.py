@@ -12,17 +12,19 @@ from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
-from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, SIMPLE, Cost, Precision
+from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
 _NEEDS_NHWC = frozenset({"convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm"})
 _NEEDS_NCHW = frozenset({"view_copy", "squeeze_copy", "unsqueeze_copy", "linear"})
 _ACTIVATIONS = frozenset({"relu", "hardtanh"})
-_FUSES_ACTIVATION = frozenset({"convolution", "add", "sub", "mul", "linear"})
+_FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})  # batch norms are convolutions by then
 # runtime.c, optimize_tensor_allocation_for_in_place_operations: unary, binary, copy, softmax, static_reshape
-_IN_PLACE = frozenset({"unary", "binary", "copy", "softmax", "reshape"})
+_IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
+_BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")
+_MOVES = ("permute_copy", "slice_copy", "constant_pad_nd", "_softmax")
 _KIND = {
-    **dict.fromkeys(("add", "sub", "mul", "div", "maximum", "minimum", "prelu"), "binary"),
+    **dict.fromkeys(_BINARY, "binary"),
     "view_copy": "reshape", "unsqueeze_copy": "reshape", "permute_copy": "transpose", "_softmax": "softmax",
     "slice_copy": "slice", "constant_pad_nd": "pad", "cat": "cat",
 }  # fmt: skip
@@ -45,6 +47,7 @@ class Subgraph:
 
     sizes: list[int] = field(default_factory=list)
     external: list[bool] = field(default_factory=list)
+    int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
     constant_bytes: int = 0  # what the program file holds for them
@@ -60,51 +63,70 @@ class _Builder:
         self.tiles = tiles
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
+        self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
         self.home: dict[int, tuple[bool, bool]] = {}  # the form a value was made in
-        self.incoming: set[int] = set()  # edge values that come from outside
 
     def value(self, edge: int, nhwc: bool, int8: bool, external: bool = False) -> int:
-        sub = self.out
-        sub.sizes.append(prod(self.graph.shapes[edge]) * (1 if int8 else ITEMSIZE[self.graph.dtypes[edge]]))
-        sub.external.append(external)
-        position = len(sub.sizes) - 1
+        elements = prod(self.graph.shapes[edge])
+        position = self.scratch(elements * (1 if int8 else ITEMSIZE[self.graph.dtypes[edge]]), int8)
+        self.out.external[position] = external
         self.forms[edge, nhwc, int8] = position
         return position
+
+    def scratch(self, nbytes: int, int8: bool) -> int:
+        """Add a value that stands for no edge value."""
+        sub = self.out
+        sub.sizes.append(nbytes)
+        sub.external.append(False)
+        sub.int8.append(int8)
+        return len(sub.sizes) - 1
 
     def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
         self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind))
 
-    def get(self, edge: int, nhwc: bool, int8: bool) -> int:
+    def get(self, edge: int, nhwc: bool, int8: bool, reader: int) -> int:
         """Return where `edge` stands in the form asked for, converting it where it does not yet exist.
 
-        Layouts change on the int8 side of a conversion; a transposed int8 value is made anew for each reader
-        (`insert_copy_q_dq`), a float one is shared (`make_partners`).
+        Layouts change on the int8 side of a conversion. What is made for a reader (an operator of the trace) from an
+        int8 value is that reader's own, since each has its own dequantize node; float layouts are shared
+        (`make_partners`).
         """
         if edge not in self.home:
             self.home[edge] = (False, False)
-            self.incoming.add(edge)
             self.value(edge, False, False, external=True)
-        found = self.forms.get((edge, nhwc, int8))
         made_nhwc, made_int8 = self.home[edge]
-        if found is not None and (not int8 or (nhwc, int8) == self.home[edge] or nhwc == made_nhwc):
-            if int8 or not made_int8:
-                return found
-        position = self.forms[edge, made_nhwc, made_int8]
-        if not made_int8 and int8:
-            held = self.forms.get((edge, made_nhwc, True))
-            if held is None:
-                held = self.value(edge, made_nhwc, True)
-                self.node("convert", [position], held)
-            position = held
-        if made_nhwc != nhwc:
-            turned = self.value(edge, nhwc, made_int8 or int8)
-            self.node("transpose", [position], turned)
-            position = turned
-        if made_int8 and not int8:
-            plain = self.value(edge, nhwc, False)
-            self.node("convert", [position], plain)
-            position = plain
-        return position
+        if (nhwc, int8) == (made_nhwc, made_int8):
+            return self.forms[edge, nhwc, int8]
+        if not made_int8:
+            if int8:
+                held = self.forms.get((edge, made_nhwc, True))
+                if held is None:
+                    held = self.value(edge, made_nhwc, True)
+                    self.node("convert", [self.forms[edge, made_nhwc, False]], held)
+                return held if made_nhwc == nhwc else self._own(edge, held, nhwc, True, reader)
+            found = self.forms.get((edge, nhwc, False))
+            if found is None:
+                found = self.value(edge, nhwc, False)
+                self.node("transpose", [self.forms[edge, made_nhwc, False]], found)
+            return found
+        return self._own(edge, self.forms[edge, made_nhwc, True], nhwc, int8, reader)
+
+    def _own(self, edge: int, held: int, nhwc: bool, int8: bool, reader: int) -> int:
+        key = (edge, nhwc, int8, reader)
+        found = self.own.get(key)
+        if found is not None:
+            return found
+        elements = prod(self.graph.shapes[edge])
+        if nhwc != self.home[edge][0]:
+            turned = self.scratch(elements, True)
+            self.node("transpose", [held], turned)
+            held = turned
+        if not int8:
+            plain = self.scratch(elements * ITEMSIZE[self.graph.dtypes[edge]], False)
+            self.node("convert", [held], plain)
+            held = plain
+        self.own[key] = held
+        return held
 
     def produce(self, edge: int, nhwc: bool, int8: bool) -> int:
         self.home[edge] = (nhwc, int8)
@@ -136,9 +158,51 @@ def build(
             if stands != value or value not in made.home:
                 continue
             if value in kept or any(id(reader) not in inside for reader in readers.get(value, ())):
-                position = made.get(value, False, False)
+                position = made.get(value, False, False, -1)
                 made.out.external[position] = True
+    made.out.nodes = _fold_tables(made.out)
     return made.out
+
+
+def _fold_tables(sub: Subgraph) -> list[XnnNode]:
+    """Return the nodes with chains of unary operators from int8 to int8 as one table look-up each.
+
+    subgraph.c, xnn_subgraph_fuse_unary_quantized_into_lut: each value on the way has one reader, ten nodes at most.
+    """
+    if not any(sub.int8):
+        return sub.nodes
+    readers: dict[int, list[int]] = {}
+    for i, node in enumerate(sub.nodes):
+        for v in set(node.inputs):
+            readers.setdefault(v, []).append(i)
+    gone: set[int] = set()
+    result: list[XnnNode] = []
+    for i, node in enumerate(sub.nodes):
+        if i in gone:
+            continue
+        if _is_unary(node) and sub.int8[node.inputs[0]]:
+            chain = [i]
+            while len(chain) < 10:
+                output = sub.nodes[chain[-1]].output
+                following = readers.get(output, ())
+                if sub.external[output] or len(following) != 1 or not _is_unary(sub.nodes[following[0]]):
+                    break
+                chain.append(following[0])
+            while len(chain) > 1 and not sub.int8[sub.nodes[chain[-1]].output]:
+                chain.pop()
+            if len(chain) > 1:
+                gone.update(chain)
+                last = sub.nodes[chain[-1]]
+                for k in chain[:-1]:
+                    sub.sizes[sub.nodes[k].output] = 0
+                result.append(XnnNode("unary", node.inputs, last.output, UNARY, "lookup_table"))
+                continue
+        result.append(node)
+    return result
+
+
+def _is_unary(node: XnnNode) -> bool:
+    return node.kind in ("unary", "convert") and len(node.inputs) == 1
 
 
 def _fuse(
@@ -187,10 +251,10 @@ def _emit(
         leaves = output in kept or any(id(r) not in inside for r in readers.get(output, ()))
         nhwc, held = made.home.get(source, (False, False))
         if source not in made.home and leaves:
-            position = made.get(source, False, False)
-            made.node("copy", [position], made.produce(output, False, False), SIMPLE, op.target)
+            position = made.get(source, False, False, op.index)
+            made.node("copy", [position], made.produce(output, False, False), UNARY, op.target)
             return
-        position = made.get(source, nhwc, held)
+        position = made.get(source, nhwc, held, op.index)
         made.home[output] = (nhwc, held)
         made.forms[output, nhwc, held] = position
         return
@@ -208,12 +272,18 @@ def _emit(
         else:
             nhwc = False
         reads_nhwc = nhwc
-    positions = [made.get(v, reads_nhwc, int8) for v in dict.fromkeys(activations)]
+    positions = [made.get(v, reads_nhwc, int8, op.index) for v in dict.fromkeys(activations)]
     precision = QS8 if int8 else activation_precision(graph.dtypes[output])
     cost = _cost(op, graph, tiles, precision, made.out)
     kind = _KIND.get(op.target, op.target if op.target in _NEEDS_NHWC or op.target in ("linear", "bmm") else "unary")
     if op.target == "cat":
         _concatenate(made, op, activations, reads_nhwc, int8, output, nhwc)
+        return
+    if kind == "binary" and final is not op:
+        # xnn_define_binary puts a clamp of its own behind the operator, and nothing folds it back.
+        joint = made.scratch(prod(shapes[output]) * (1 if int8 else ITEMSIZE[graph.dtypes[output]]), int8)
+        made.node(kind, positions, joint, cost, op.target)
+        made.node("unary", [joint], made.produce(output, nhwc, int8), UNARY, final.target)
         return
     position = made.produce(output, nhwc, int8)
     made.node(kind, positions, position, cost, op.target)
@@ -223,20 +293,17 @@ def _concatenate(
     made: _Builder, op: EdgeOp, parts: list[int], reads_nhwc: bool, int8: bool, output: int, nhwc: bool
 ) -> None:
     """At most five at a time: DecomposeConcatenate."""
-    positions = [made.get(v, reads_nhwc, int8) for v in parts]
-    shapes, shape = made.graph.shapes, made.graph.shapes[output]
+    positions = [made.get(v, reads_nhwc, int8, op.index) for v in parts]
+    shapes = made.graph.shapes
     joined = sum(prod(shapes[v]) for v in parts[:5])
     rest = 5
     while len(positions) > 5:
-        size = joined * (1 if int8 else ITEMSIZE[made.graph.dtypes[output]])
-        made.out.sizes.append(size)
-        made.out.external.append(False)
-        made.node("cat", positions[:5], len(made.out.sizes) - 1, SIMPLE, op.target)
-        positions = [len(made.out.sizes) - 1, *positions[5:]]
+        joint = made.scratch(joined * (1 if int8 else ITEMSIZE[made.graph.dtypes[output]]), int8)
+        made.node("cat", positions[:5], joint, concatenation(5), op.target)
+        positions = [joint, *positions[5:]]
         joined += sum(prod(shapes[v]) for v in parts[rest : rest + 4])
         rest += 4
-    del shape
-    made.node("cat", positions, made.produce(output, nhwc, int8), SIMPLE, op.target)
+    made.node("cat", positions, made.produce(output, nhwc, int8), concatenation(len(positions)), op.target)
 
 
 def _spatial(shape: Shape) -> tuple[int, int]:
@@ -274,7 +341,7 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision, sub:
         return operators.global_pooling(precision, shape[1])
     if target == "upsample_bilinear2d":
         return operators.resize_bilinear(tiles, precision, _spatial(shape))
-    return SIMPLE
+    return SIMPLE if target in _BINARY or target in _MOVES else UNARY
 
 
 def _count_constants(sub: Subgraph, weights: int, channels: int, precision: Precision, has_bias: bool) -> None:
