@@ -4,7 +4,7 @@ Follows backends/xnnpack/_passes: FuseBatchNorm, DecomposeBatchNorm, FuseActivat
 RemoveRedundantCopy, ChannelsLastTaggedReshape; and backends/xnnpack/operators for what a node becomes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -12,8 +12,11 @@ from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
+from edgebudget.runtimes._xnnpack.method import Step, leaves
 from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
+
+Readers = Mapping[int, Sequence[EdgeOp]]
 
 _NEEDS_NHWC = frozenset({"convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm"})
 _NEEDS_NCHW = frozenset({"view_copy", "squeeze_copy", "unsqueeze_copy", "linear"})
@@ -50,6 +53,8 @@ class Subgraph:
     int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
+    clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
+    defined_nodes: int = 0  # nodes before any is folded
     constant_bytes: int = 0  # what the program file holds for them
 
 
@@ -58,8 +63,9 @@ def activation_precision(dtype: str) -> Precision:
 
 
 class _Builder:
-    def __init__(self, graph: EdgeGraph, tiles: Tiles) -> None:
+    def __init__(self, graph: EdgeGraph, crossing: frozenset[int], tiles: Tiles) -> None:
         self.graph = graph
+        self.crossing = crossing  # edge values that another delegate hands over as int8
         self.tiles = tiles
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
@@ -92,8 +98,9 @@ class _Builder:
         (`make_partners`).
         """
         if edge not in self.home:
-            self.home[edge] = (False, False)
-            self.value(edge, False, False, external=True)
+            arrives_int8 = edge in self.crossing
+            self.home[edge] = (False, arrives_int8)
+            self.value(edge, False, arrives_int8, external=True)
         made_nhwc, made_int8 = self.home[edge]
         if (nhwc, int8) == (made_nhwc, made_int8):
             return self.forms[edge, nhwc, int8]
@@ -133,33 +140,20 @@ class _Builder:
         return self.value(edge, nhwc, int8)
 
 
-def build(
-    graph: EdgeGraph, ops: list[EdgeOp], readers: Mapping[int, list[EdgeOp]], kept: frozenset[int] | set[int], tiles: Tiles
-) -> Subgraph:
-    """Return the subgraph of the delegate made of `ops`. Pure.
+def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgraph:
+    """Return the subgraph of the delegate that `step` calls. Pure.
 
-    `readers` are the operators that read each value, in the whole model; `kept` the values the model returns.
+    `readers` are the operators that read each value, in the whole model.
     """
-    made = _Builder(graph, tiles)
-    inside = {id(op) for op in ops}
-    replaced: dict[int, int] = {}  # a fused operator's output -> the value that stands for it
+    made = _Builder(graph, frozenset(~v for v in step.reads if v < 0), tiles)
     skip: set[int] = set()
-    for op in ops:
-        if id(op) in skip:
-            continue
-        final = _fuse(op, readers, kept, inside, skip)
-        for value in op.outputs:
-            if final is not op:
-                replaced[value] = final.outputs[0]
-        _emit(made, op, final, readers, kept, inside)
-    for op in ops:
-        for value in op.outputs:
-            stands = replaced.get(value, value)
-            if stands != value or value not in made.home:
-                continue
-            if value in kept or any(id(reader) not in inside for reader in readers.get(value, ())):
-                position = made.get(value, False, False, -1)
-                made.out.external[position] = True
+    for op in step.ops:
+        if id(op) not in skip:
+            _emit(made, op, _fuse(op, graph, readers, skip), readers)
+    for value in step.makes:
+        position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
+        made.out.external[position] = True
+    made.out.defined_nodes = len(made.out.nodes) + made.out.clamps
     made.out.nodes = _fold_tables(made.out)
     return made.out
 
@@ -205,42 +199,31 @@ def _is_unary(node: XnnNode) -> bool:
     return node.kind in ("unary", "convert") and len(node.inputs) == 1
 
 
-def _fuse(
-    op: EdgeOp, readers: Mapping[int, list[EdgeOp]], kept: frozenset[int] | set[int], inside: set[int], skip: set[int]
-) -> EdgeOp:
+def _fuse(op: EdgeOp, graph: EdgeGraph, readers: Readers, skip: set[int]) -> EdgeOp:
     """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp."""
     final = op
     if op.target in ("convolution", "linear"):
-        follower = _sole_reader(final, readers, kept, inside)
+        follower = _sole_reader(final, graph, readers)
         if follower is not None and follower.target == "batch_norm":
             skip.add(id(follower))
             final = follower
     if op.target in _FUSES_ACTIVATION:
-        follower = _sole_reader(final, readers, kept, inside)
+        follower = _sole_reader(final, graph, readers)
         if follower is not None and follower.target in _ACTIVATIONS:
             skip.add(id(follower))
             final = follower
     return final
 
 
-def _sole_reader(
-    op: EdgeOp, readers: Mapping[int, list[EdgeOp]], kept: frozenset[int] | set[int], inside: set[int]
-) -> EdgeOp | None:
+def _sole_reader(op: EdgeOp, graph: EdgeGraph, readers: Readers) -> EdgeOp | None:
     value = op.outputs[0]
     following = readers.get(value, ())
-    if len(following) != 1 or value in kept or id(following[0]) not in inside:
+    if len(following) != 1 or value in graph.kept or following[0].delegate != op.delegate:
         return None
     return following[0]
 
 
-def _emit(
-    made: _Builder,
-    op: EdgeOp,
-    final: EdgeOp,
-    readers: Mapping[int, list[EdgeOp]],
-    kept: frozenset[int] | set[int],
-    inside: set[int],
-) -> None:
+def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
     graph, tiles = made.graph, made.tiles
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
@@ -248,9 +231,8 @@ def _emit(
     int8 = op.quantized
     if op.target == "clone":
         source = activations[0]
-        leaves = output in kept or any(id(r) not in inside for r in readers.get(output, ()))
-        nhwc, held = made.home.get(source, (False, False))
-        if source not in made.home and leaves:
+        nhwc, held = made.home.get(source, (False, source in made.crossing))
+        if source not in made.home and any(leaves(graph, op.delegate, output, readers)):
             position = made.get(source, False, False, op.index)
             made.node("copy", [position], made.produce(output, False, False), UNARY, op.target)
             return
@@ -285,6 +267,8 @@ def _emit(
         made.node(kind, positions, joint, cost, op.target)
         made.node("unary", [joint], made.produce(output, nhwc, int8), UNARY, final.target)
         return
+    if final.target in _ACTIVATIONS and final is not op:
+        made.out.clamps += 1
     position = made.produce(output, nhwc, int8)
     made.node(kind, positions, position, cost, op.target)
 
