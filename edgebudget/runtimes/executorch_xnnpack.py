@@ -26,8 +26,8 @@ NODE_BYTES, STAMP_BYTES, VALUE_BYTES = 240, 88, 160
 # sizeof of what the subgraph holds while the runtime is made (subgraph.c, xnn_subgraph_reserve_*): it grows by doubling
 # up to 512, from 64.
 SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
-# XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value (a node of 24 bytes
-# and its share of the buckets).
+# XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value and of
+# `packed_value_ids` for each weight and bias (a node of 24 bytes and its share of the buckets).
 CONSTANT_BUFFER_BYTES, MAP_ENTRY_BYTES = 40, 34
 @dataclass(frozen=True, slots=True)
 class _Delegate:
@@ -46,15 +46,20 @@ def _reserved(count: int, capacity: int = 0) -> int:
     return capacity
 
 
+def _power_of_two(count: int) -> int:
+    """Return the capacity a std::vector that grew to `count` has."""
+    return 1 << (count - 1).bit_length() if count else 0
+
+
 def _measure(sub: Subgraph, tiles: Tiles) -> _Delegate:
-    values, nodes = sum(1 for n in sub.sizes if n) + sub.constants, len(sub.nodes)
+    values, nodes = sum(1 for n in sub.sizes if n) + sub.constants + sub.scalars, len(sub.nodes)
     structures = sum(node.cost.structures for node in sub.nodes) + nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
-    defined = len(sub.sizes) + sub.constants + sub.clamps
+    defined = len(sub.sizes) + sub.constants + sub.scalars + sub.clamps
     transient = (
         _reserved(sub.defined_nodes) * SUBGRAPH_NODE_BYTES
         + _reserved(defined, sum(sub.external)) * SUBGRAPH_VALUE_BYTES
-        + _reserved(sub.constants) * CONSTANT_BUFFER_BYTES
-        + defined * MAP_ENTRY_BYTES
+        + _power_of_two(sub.constants + sub.scales) * CONSTANT_BUFFER_BYTES
+        + (defined - sub.clamps + sub.constants) * MAP_ENTRY_BYTES
     )
     # C structures are pointers and size_t: half as large where pointers are.
     share = tiles.pointer_bytes / 8

@@ -459,6 +459,21 @@ def _lstm_layer(
     return low.step(node, "cat", outputs, (steps, batch, hidden))
 
 
+def _normalization(low: _Lowering, node: Node) -> None:
+    """`native_layer_norm` and its like also return mean and reciprocal deviation, which the arena holds."""
+    source, output = low.at(node.inputs[0]), node.outputs[0]
+    shape = low.g.shapes[output]
+    inner = node.arg(1, "normalized_shape", ())
+    if node.name == "layer_norm" and isinstance(inner, tuple):
+        statistics: Shape = (*shape[: len(shape) - len(inner)], *(1 for _ in inner))
+    else:
+        groups = node.arg(1, "num_groups", 1)
+        statistics = (shape[0], groups if isinstance(groups, int) else 1)
+    extra = [low.g.add(statistics, low.g.dtypes[source]) for _ in range(2)]
+    inputs = [low.at(v) for v in node.inputs]
+    low.g.ops.append(EdgeOp("native_" + node.name, inputs, [output, *extra], (), node))
+
+
 def _full(low: _Lowering, node: Node) -> None:
     """`new_zeros` and its like export as `full`, which reads nothing."""
     low.emit(node, "full", [], node.outputs[0])
@@ -537,8 +552,7 @@ RULES: dict[str, Rule] = {
     "lstm": _lstm,
     "roll": _roll,
     **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), _full),
-    "layer_norm": _as("native_layer_norm"),
-    "group_norm": _as("native_group_norm"),
+    **dict.fromkeys(("layer_norm", "group_norm"), _normalization),
     "upsample_bilinear2d": _as("upsample_bilinear2d"),
     "upsample_nearest2d": _as("upsample_nearest2d"),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"), _permuting),

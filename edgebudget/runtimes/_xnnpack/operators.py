@@ -98,15 +98,10 @@ def convolution(
     outputs, inputs, kernel_h, kernel_w = weight
     taps, group_outputs = kernel_h * kernel_w, outputs // groups
     padded = bool(pad_h or pad_w)
+    # One channel a group is depthwise; `vmulcaddc_config` is never set at this commit, so that 1x1 is as well.
     depthwise = inputs == 1 and group_outputs == 1
-    if taps == 1 and stride_h == stride_w == 1 and not padded:
-        if groups == 1 and inputs + group_outputs > 2:  # xnn_define_convolution_2d
-            return fully_connected(tiles, precision, inputs, outputs)
-        if depthwise and precision is not QS8:  # a scale and a shift a channel: vmulcaddc
-            channels = tiles.vmulcaddc if precision is F32 else tiles.f16_vmulcaddc
-            packed = (precision.weight + precision.bias) * round_up(outputs, channels)
-            packed = round_up(packed, tiles.alignment)
-            return Cost(CONVOLUTION_NODE, usable_bytes(packed, tiles.alignment))
+    if taps == 1 and stride_h == stride_w == 1 and not padded and groups == 1 and inputs + group_outputs > 2:
+        return fully_connected(tiles, precision, inputs, outputs)  # xnn_define_convolution_2d
     if depthwise:
         dwconv = {"f32": tiles.f32_dwconv, "qs8_qc8w": tiles.qs8_dwconv}.get(precision.name) or tiles.f16_dwconv or {}
         primary = min((tile for tile in dwconv if tile >= taps), default=0)

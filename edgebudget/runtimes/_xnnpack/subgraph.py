@@ -53,6 +53,8 @@ class Subgraph:
     int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
+    scales: int = 0  # arrays of scales, which have a buffer but no value
+    scalars: int = 0  # numbers and parameters that an operator takes as an operand
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
     defined_nodes: int = 0  # nodes before any is folded
     constant_bytes: int = 0  # what the program file holds for them
@@ -256,7 +258,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
         reads_nhwc = nhwc
     positions = [made.get(v, reads_nhwc, int8, op.index) for v in dict.fromkeys(activations)]
     precision = QS8 if int8 else activation_precision(graph.dtypes[output])
-    cost = _cost(op, graph, tiles, precision, made.out)
+    cost = _cost(op, graph, tiles, precision)
+    _count_constants(made.out, op, final, graph, precision)
     kind = _KIND.get(op.target, op.target if op.target in _NEEDS_NHWC or op.target in ("linear", "bmm") else "unary")
     if op.target == "cat":
         _concatenate(made, op, activations, reads_nhwc, int8, output, nhwc)
@@ -294,25 +297,21 @@ def _spatial(shape: Shape) -> tuple[int, int]:
     return (shape[2], shape[3]) if len(shape) == 4 else (shape[-1], 1)
 
 
-def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision, sub: Subgraph) -> Cost:
+def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> Cost:
     shapes = graph.shapes
     shape, target = shapes[op.outputs[0]], op.target
     if target == "convolution":
         weight = shapes[op.inputs[1]]
         if len(weight) == 3:
             weight = (*weight, 1)
-        _count_constants(sub, prod(weight), weight[0], precision, len(op.inputs) > 2)
-        transposed = bool(op.params[7])
-        make = operators.transposed_convolution if transposed else operators.convolution
+        make = operators.transposed_convolution if op.params[7] else operators.convolution
         return make(tiles, precision, weight, op.params, _spatial(shape))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
-        _count_constants(sub, outputs * inputs, outputs, precision, len(op.inputs) > 2)
         return operators.fully_connected(tiles, precision, inputs, outputs)
     if target == "batch_norm":
         channels = shape[1]
-        _count_constants(sub, channels, channels, precision, True)
         params = (1, 1, 0, 0, 1, 1, channels, 0)
         return operators.convolution(tiles, precision, (channels, 1, 1, 1), params, _spatial(shape))
     if target == "bmm":
@@ -328,10 +327,36 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision, sub:
     return SIMPLE if target in _BINARY or target in _MOVES else UNARY
 
 
-def _count_constants(sub: Subgraph, weights: int, channels: int, precision: Precision, has_bias: bool) -> None:
-    sub.constants += 1 + int(has_bias)
-    scales = channels * 4 if precision is QS8 else 0
-    sub.constant_bytes += weights * precision.weight + (channels * precision.bias if has_bias else 0) + scales
+def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph, precision: Precision) -> None:
+    """Count the weights and biases of `op` as the program holds them: folding a batch norm leaves a bias."""
+    target = op.target
+    if target in ("convolution", "linear", "mm", "addmm"):
+        weight = graph.shapes[op.inputs[1]]
+        channels = graph.shapes[op.outputs[0]][1 if target == "convolution" else -1]
+        folded = final.target == "batch_norm" or _norm_between(op, final)
+        _hold(sub, prod(weight), precision.weight, channels, precision)
+        if len(op.inputs) > 2 or folded:
+            _hold(sub, channels, 4 if precision is QS8 else precision.bias, channels, precision)
+    elif target == "batch_norm":
+        channels = graph.shapes[op.outputs[0]][1]
+        _hold(sub, channels, precision.weight, channels, precision)
+        _hold(sub, channels, precision.bias, channels, precision)
+    else:
+        for value in op.inputs:
+            if graph.constant[value]:
+                sub.scalars += 1
+
+
+def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
+    return final is not op and final.inputs[0] != op.outputs[0]
+
+
+def _hold(sub: Subgraph, elements: int, width: int, channels: int, precision: Precision) -> None:
+    sub.constants += 1
+    sub.constant_bytes += elements * width
+    if precision is QS8:  # a scale a channel, for weights and, once more, for biases
+        sub.scales += 1
+        sub.constant_bytes += channels * 4
 
 
 def workspace_bytes(sub: Subgraph, alignment: int) -> int:
