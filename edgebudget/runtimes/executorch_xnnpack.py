@@ -52,7 +52,7 @@ def _power_of_two(count: int) -> int:
 
 
 def _measure(sub: Subgraph, tiles: Tiles) -> _Delegate:
-    values, nodes = sum(1 for n in sub.sizes if n) + sub.constants + sub.scalars, len(sub.nodes)
+    values, nodes = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped, len(sub.nodes)
     structures = sum(node.cost.structures for node in sub.nodes) + nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
     defined = len(sub.sizes) + sub.constants + sub.scalars + sub.clamps
     transient = (

@@ -33,6 +33,7 @@ class Cost:
 
 SIMPLE = Cost(OPERATOR + COMPUTE)  # binary, transpose, slice, softmax, pad
 UNARY = Cost(OPERATOR + COMPUTE_2)  # unary-elementwise-nc.c; reshape and copy run as one
+LOOK_UP = Cost(OPERATOR + COMPUTE_2 + 2 * usable_bytes(256))  # the table as a value, and the operator's copy
 
 
 def concatenation(parts: int) -> Cost:

@@ -13,7 +13,7 @@ from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
 from edgebudget.runtimes._xnnpack.method import Step, leaves
-from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
+from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, LOOK_UP, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
 Readers = Mapping[int, Sequence[EdgeOp]]
@@ -21,6 +21,8 @@ Readers = Mapping[int, Sequence[EdgeOp]]
 _NEEDS_NHWC = frozenset({"convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm"})
 _NEEDS_NCHW = frozenset({"view_copy", "squeeze_copy", "unsqueeze_copy", "linear"})
 _ACTIVATIONS = frozenset({"relu", "hardtanh"})
+_CLAMPS = frozenset({"clamp"})  # subgraph.c, optimize_common_subgraphs_merge_clamps
+_NONE: frozenset[str] = frozenset()
 _FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})  # batch norms are convolutions by then
 # runtime.c, optimize_tensor_allocation_for_in_place_operations: unary, binary, copy, softmax, static_reshape
 _IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
@@ -56,6 +58,7 @@ class Subgraph:
     scales: int = 0  # arrays of scales, which have a buffer but no value
     scalars: int = 0  # numbers and parameters that an operator takes as an operand
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
+    dropped: int = 0  # values among those of clamps that stay in the tables
     defined_nodes: int = 0  # nodes before any is folded
     constant_bytes: int = 0  # what the program file holds for them
 
@@ -191,7 +194,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
                     sub.sizes[sub.nodes[k].output] = 0
-                result.append(XnnNode("unary", node.inputs, last.output, UNARY, "lookup_table"))
+                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table"))
                 continue
         result.append(node)
     return result
@@ -209,9 +212,10 @@ def _fuse(op: EdgeOp, graph: EdgeGraph, readers: Readers, skip: set[int]) -> Edg
         if follower is not None and follower.target == "batch_norm":
             skip.add(id(follower))
             final = follower
-    if op.target in _FUSES_ACTIVATION:
+    accepted = _ACTIVATIONS if op.target in _FUSES_ACTIVATION else _CLAMPS if op.target in _CLAMPS else _NONE
+    if accepted:
         follower = _sole_reader(final, graph, readers)
-        if follower is not None and follower.target in _ACTIVATIONS:
+        if follower is not None and follower.target in accepted:
             skip.add(id(follower))
             final = follower
     return final
@@ -270,8 +274,10 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
         made.node(kind, positions, joint, cost, op.target)
         made.node("unary", [joint], made.produce(output, nhwc, int8), UNARY, final.target)
         return
-    if final.target in _ACTIVATIONS and final is not op:
+    if final.target in (*_ACTIVATIONS, "clamp") and final is not op:
         made.out.clamps += 1
+        # The exporter drops a relu, or what it fuses in float; XNNPACK drops the rest, whose value keeps its place.
+        made.out.dropped += int((int8 and final.target == "hardtanh") or final.target == "clamp")
     position = made.produce(output, nhwc, int8)
     made.node(kind, positions, position, cost, op.target)
 
