@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import ITEMSIZE, Role, TracedGraph
 from edgebudget.planning import Buffer, live_bytes
+from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -28,7 +29,7 @@ class _PyTorch:
         active = [s for s in graph.storages if s.role is Role.ACTIVATION or s.role is Role.INPUT]
         buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in active]
         curve = live_bytes(buffers, steps)
-        scratch, unmodelled = scratch_bytes(graph, held)
+        scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         alive_peak = max(curve)
         with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
         total_peak = max(with_scratch)
