@@ -42,6 +42,15 @@ def test_every_backend_keeps_the_contract(name: str) -> None:
     assert "torch" in backend.packages
 
 
+def test_what_starts_the_workers_stays_free_of_torch() -> None:
+    code = (
+        "import sys\nfrom edgebudget.measure import BACKENDS, campaign, suite\nassert len(list(BACKENDS)) >= 4\n"
+        "print(*sorted({'torch', 'executorch', 'onnxruntime', 'numpy'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (result.stdout.strip(), result.returncode) == ("", 0), result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "package", "extra"),
     [
