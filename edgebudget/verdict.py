@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
-from typing import Protocol
 
+from edgebudget.calibration.model import Fit, Interval
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
@@ -87,33 +87,11 @@ class CheckResult:
     unmodelled_ops: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A peak with its interval, in whole bytes: `low_bytes <= peak_bytes <= high_bytes`."""
-
-    low_bytes: int
-    peak_bytes: int
-    high_bytes: int
-
-
-class Calibration(Protocol):
-    """What measurements say about a raw peak."""
-
-    @property
-    def id(self) -> str:
-        """What a report names it by."""
-        ...
-
-    def interval(self, estimate: MemoryEstimate) -> Interval:
-        """Return the peak to expect where `estimate.raw_peak_bytes` is what the model of the runtime says. Pure."""
-        ...
-
-
 def check(
     estimate: MemoryEstimate,
     profile: DeviceProfile,
     *,
-    calibration: Calibration | None = None,
+    calibration: Fit | None = None,
     headroom_percent: float = 0.0,
     model: str | None = None,
     batch: int | None = None,
@@ -154,7 +132,8 @@ def check(
         return replace(asked, reasons=(estimate.layout.reason,))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
-    interval = calibration.interval(estimate) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    isa = profile.cpu.isa
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -170,7 +149,7 @@ def check(
             *_ram_reasons(interval, budget_bytes, phase),
             *_storage_reasons(layout.storage_bytes, profile),
             *_caveats(estimate, layout, profile, element_dtype),
-            *([] if calibration else [_UNCALIBRATED]),
+            *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
         ),
     )
 
