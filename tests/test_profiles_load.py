@@ -8,6 +8,7 @@ import pytest
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
 from edgebudget.profiles.interface import Source
+from edgebudget.profiles.lint import lint_paths
 from tests.profile_texts import VALID, write
 
 
@@ -189,11 +190,12 @@ def test_an_unknown_parent_is_named(parent: str, tmp_path: Path) -> None:
 def test_what_is_missing_after_resolving_is_named(folder: Path) -> None:
     write(folder, "schema_version: 1\nname: base\nabstract: true\nmemory: {ram: 1 GiB}\n", "base")
     path = write(folder, "schema_version: 1\nname: mine\nextends: base\nmemory: {safety_margin: 0}\n", "mine")
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(ProfileError, match=r"mine\.yaml: \w+: missing; write, for example") as caught:
         load_profile(path)
-    assert "mine.yaml: memory: needs idle_available or process_limit" in str(caught.value) or (
-        "mine.yaml: display_name: missing" in str(caught.value)
-    )
+    assert caught.value.hint.startswith("4 more: ")
+    assert {finding.field for finding in lint_paths([Path(path)])} == {
+        "display_name", "class", "cpu", "default_runtime", "memory.idle_available"
+    }  # fmt: skip
 
 
 def test_a_broken_parent_is_reported_in_its_own_file(folder: Path) -> None:
