@@ -7,8 +7,10 @@ import pytest
 
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
+from edgebudget.profiles.find import ProfileFile
 from edgebudget.profiles.interface import Source
 from edgebudget.profiles.lint import lint_paths
+from edgebudget.profiles.load import load_file
 from tests.profile_texts import VALID, write
 
 
@@ -232,3 +234,20 @@ def test_dates_and_words_stay_text(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path, VALID.replace("display_name: Board", "display_name: yes")))
     assert profile.display_name == "yes"
     assert profile.sources[0].read_on == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("4 GiB", "4 GB", r"memory\.ram: '4 GB' is ambiguous"),
+        ("  ram: 4 GiB\n", "", r"memory\.ram: missing"),
+        ("[cortex-a72]", "7", r"cpu\.cores: 7 is not a list"),
+        ("display_name: Board", "display_name: [Board]", "display_name: a list is not text"),
+        ("cpu: {isa: armv8-a, cores: [cortex-a72], pointer_bits: 64}", "cpu: 7", "cpu: 7 is not a mapping"),
+    ],
+)
+def test_a_shipped_profile_that_somebody_broke_is_explained_too(old: str, new: str, words: str, tmp_path: Path) -> None:
+    """Shipped profiles are read without the schema; it is asked where one cannot be converted."""
+    file = ProfileFile(Path(write(tmp_path, VALID.replace(old, new))), shipped=True)
+    with pytest.raises(ProfileError, match=words):
+        load_file(file)
