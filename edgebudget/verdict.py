@@ -6,7 +6,8 @@ from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
 
-from edgebudget.calibration.model import Fit, Interval
+from edgebudget.calibration.model import Interval
+from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
@@ -91,7 +92,7 @@ def check(
     estimate: MemoryEstimate,
     profile: DeviceProfile,
     *,
-    calibration: Fit | None = None,
+    calibrations: Calibrations | None = None,
     headroom_percent: float = 0.0,
     model: str | None = None,
     batch: int | None = None,
@@ -99,7 +100,7 @@ def check(
     """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
 
     The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
-    profile's safety margin. `model` and `batch` are what the report says was asked for; they default to the graph's
+    profile's safety margin. `calibrations` are the fits to choose from, by default those shipped. `model` and `batch` are what the report says was asked for; they default to the graph's
     name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
     """
     if not 0 <= headroom_percent <= 100:
@@ -133,6 +134,8 @@ def check(
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
     isa = profile.cpu.isa
+    known = shipped() if calibrations is None else calibrations
+    calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(

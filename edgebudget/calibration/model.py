@@ -76,6 +76,10 @@ class Fit:
         """What reports name it by: runtime, dtype, instruction set, and the first digits of its data's digest."""
         return f"{self.runtime}-{self.dtype}-{self.isa}-{self.digest[:8]}"
 
+    def speaks_for(self, isa: str) -> bool:
+        """Whether `isa` is of the family that was measured: `armv8-a` speaks for `armv9-a`, not for `x86-64`."""
+        return isa.startswith("x86") == self.isa.startswith("x86")
+
     def predict(self, layout: MemoryLayout) -> float:
         """Return the expected peak of the process over the idle runtime, in bytes."""
         return max(
@@ -85,7 +89,7 @@ class Fit:
 
     def interval(self, layout: MemoryLayout, isa: str) -> Interval:
         """Return the peak to expect on `isa`, the runtime itself included; wider where nothing was measured on `isa`."""
-        widening = 1.0 if isa == self.isa else OTHER_ISA_WIDENING
+        widening = 1.0 if self.speaks_for(isa) else OTHER_ISA_WIDENING
         peak = self.predict(layout)
         low = peak * max(0.0, 1 - (1 - self.low_ratio) * widening)
         high = peak * (1 + (self.high_ratio - 1) * widening)
@@ -101,7 +105,7 @@ class Fit:
             f"median {self.held_out.median:.1%}, p95 {self.held_out.p95:.1%} (raw {self.held_out_raw.median:.1%}, "
             f"{self.held_out_raw.p95:.1%}); the interval holds {self.level:.0%} of them."
         ]
-        if isa != self.isa:
+        if not self.speaks_for(isa):
             said.append(f"It was measured on {self.isa}, not on {isa}: the interval is twice as wide.")
         if self.note:
             said.append(self.note)
