@@ -15,9 +15,11 @@ from typing import NamedTuple, cast
 import torch
 from torch._decomp import _core_aten_decompositions_post_autograd, get_decompositions
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._export.utils import _special_op_to_preserve_cia
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.export.exported_program import _override_composite_implicit_decomp
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
@@ -32,6 +34,7 @@ _METADATA = {aten.size.default, aten.stride.default, aten.storage_offset.default
 _KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec, aten._fused_rms_norm.default}
 """Composite operators that `torch.export.default_decompositions` leaves alone (torch/export/decomp_utils.py)."""
 
+_CPU = torch.device("cpu")
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
 
 
@@ -125,7 +128,8 @@ class _Recorder(TorchDispatchMode):
             out = self._inside(func.decompose, args, kwargs)
             if out is not NotImplemented:
                 return out
-        out = func(*args, **kwargs)
+        shortcut = _SHORTCUTS.get(func)
+        out = shortcut(*args) if shortcut else func(*args, **kwargs)
         tensors = (out,) if isinstance(out, Tensor) else tuple(x for x in tree_leaves(out) if isinstance(x, Tensor))
         if tensors:
             self.calls.append((func, args, kwargs, tensors))
@@ -145,6 +149,15 @@ class _Recorder(TorchDispatchMode):
         return self.same_as.get(id(tensor), tensor)
 
 
+def _batch_norm(x: Tensor, *statistics: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_native_batch_norm_legit_no_training` makes: the result and two empty tensors."""
+    return torch.empty_like(x), x.new_empty((0,)), x.new_empty((0,))
+
+
+_SHORTCUTS: Mapping[Operator, Callable[..., object]] = {aten._native_batch_norm_legit_no_training.default: _batch_norm}
+"""Core operators whose fake kernel would decompose them once more, a hundred times slower than their shape rule."""
+
+
 class _Engine:
     """The modes of export, entered for the time of one decomposition."""
 
@@ -158,6 +171,7 @@ class _Engine:
         with ExitStack() as stack:
             mkldnn = torch.backends.mkldnn.set_flags(False)  # as export does: no mkldnn_rnn_layer
             stack.callback(torch.backends.mkldnn.set_flags, *mkldnn)
+            stack.enter_context(_override_composite_implicit_decomp(dict.fromkeys(_KEPT_WHOLE, _special_op_to_preserve_cia)))
             stack.enter_context(torch.no_grad())
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(self.fake)
@@ -167,9 +181,10 @@ class _Engine:
 
     def make(self, meta: _Meta) -> Tensor:
         """Return a new fake tensor on the CPU."""
-        with torch.utils._python_dispatch._disable_current_modes(), self.fake:
+        with _disable_current_modes():
             dtype = cast(torch.dtype, getattr(torch, meta.dtype))
-            return torch.empty_strided(meta.shape, meta.stride, dtype=dtype, device="cpu")
+            element = torch.empty_strided(meta.shape, meta.stride, dtype=dtype, device="meta")
+            return FakeTensor(self.fake, element, _CPU)
 
     def wrap(self, inner: Tensor) -> Tensor:
         """Return `inner` as functionalisation sees it."""
