@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from typing import TypeVar, cast
+from typing import TypeVar
 from unittest.mock import patch
 
 import torch
@@ -10,7 +10,16 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgebudget.tracing.values import META, Operator, is_dense, makes_too_much, meta_twin, run_on_meta
+from edgebudget.tracing.values import (
+    META,
+    DataRead,
+    Operator,
+    grows_too_much,
+    is_dense,
+    makes_too_much,
+    meta_twin,
+    run_on_meta,
+)
 
 T = TypeVar("T")
 
@@ -28,7 +37,7 @@ def construct(build: Callable[[], T]) -> T:
         try:
             with without_weights():
                 return build()
-        except Exception:
+        except (Exception, DataRead):
             return build()
 
 
@@ -45,10 +54,9 @@ def without_weights() -> Iterator[None]:
             parameter = twins[id(parameter)][1]
         register_parameter(module, name, parameter)
 
-    def buffer_on_meta(
-        module: nn.Module, name: str, tensor: torch.Tensor | None, persistent: bool = True
-    ) -> None:
-        register_buffer(module, name, meta_twin(tensor) if tensor is not None and _has_data(tensor) else tensor, persistent)
+    def buffer_on_meta(module: nn.Module, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
+        twin = meta_twin(tensor) if tensor is not None and _has_data(tensor) else tensor
+        register_buffer(module, name, twin, persistent)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(nn.Module, "register_parameter", parameter_on_meta))
@@ -74,8 +82,10 @@ class _LargeOnMeta(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if any(tensor.is_meta for tensor in tensors):
             return run_on_meta(func, args, kwargs)
-        if not tensors and makes_too_much(args):
+        if not tensors and makes_too_much(func, args, kwargs):
             return run_on_meta(func, args, {**kwargs, "device": META})
+        if tensors and grows_too_much(func, args, kwargs):
+            return run_on_meta(func, args, kwargs)
         return func(*args, **kwargs)
 
 
@@ -90,4 +100,4 @@ def _has_data(tensor: torch.Tensor) -> bool:
 def _parameter_twin(parameter: nn.Parameter) -> nn.Parameter:
     twin = nn.Parameter(meta_twin(parameter), requires_grad=parameter.requires_grad)
     twin.__dict__.update(parameter.__dict__)
-    return cast(nn.Parameter, twin)
+    return twin
