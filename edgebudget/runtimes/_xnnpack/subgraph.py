@@ -12,7 +12,7 @@ from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
-from edgebudget.runtimes._xnnpack.method import Step, leaves
+from edgebudget.runtimes._xnnpack.method import Step
 from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, LOOK_UP, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
@@ -68,9 +68,10 @@ def activation_precision(dtype: str) -> Precision:
 
 
 class _Builder:
-    def __init__(self, graph: EdgeGraph, crossing: frozenset[int], tiles: Tiles) -> None:
+    def __init__(self, graph: EdgeGraph, step: Step, tiles: Tiles) -> None:
         self.graph = graph
-        self.crossing = crossing  # edge values that another delegate hands over as int8
+        self.makes = frozenset(step.makes)
+        self.arriving = frozenset(step.reads)  # `~value` where another delegate hands it over as int8
         self.tiles = tiles
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
@@ -102,11 +103,11 @@ class _Builder:
         int8 value is that reader's own, since each has its own dequantize node; float layouts are shared
         (`make_partners`).
         """
+        made_nhwc, made_int8 = self.home.get(edge, (False, False))
         if edge not in self.home:
-            arrives_int8 = edge in self.crossing
-            self.home[edge] = (False, arrives_int8)
-            self.value(edge, False, arrives_int8, external=True)
-        made_nhwc, made_int8 = self.home[edge]
+            made_int8 = ~edge in self.arriving and (int8 or edge not in self.arriving)
+            if (edge, False, made_int8) not in self.forms:
+                self.value(edge, False, made_int8, external=True)
         if (nhwc, int8) == (made_nhwc, made_int8):
             return self.forms[edge, nhwc, int8]
         if not made_int8:
@@ -115,21 +116,21 @@ class _Builder:
                 if held is None:
                     held = self.value(edge, made_nhwc, True)
                     self.node("convert", [self.forms[edge, made_nhwc, False]], held)
-                return held if made_nhwc == nhwc else self._own(edge, held, nhwc, True, reader)
+                return held if made_nhwc == nhwc else self._own(edge, held, made_nhwc, nhwc, True, reader)
             found = self.forms.get((edge, nhwc, False))
             if found is None:
                 found = self.value(edge, nhwc, False)
                 self.node("transpose", [self.forms[edge, made_nhwc, False]], found)
             return found
-        return self._own(edge, self.forms[edge, made_nhwc, True], nhwc, int8, reader)
+        return self._own(edge, self.forms[edge, made_nhwc, True], made_nhwc, nhwc, int8, reader)
 
-    def _own(self, edge: int, held: int, nhwc: bool, int8: bool, reader: int) -> int:
+    def _own(self, edge: int, held: int, made_nhwc: bool, nhwc: bool, int8: bool, reader: int) -> int:
         key = (edge, nhwc, int8, reader)
         found = self.own.get(key)
         if found is not None:
             return found
         elements = prod(self.graph.shapes[edge])
-        if nhwc != self.home[edge][0]:
+        if nhwc != made_nhwc:
             turned = self.scratch(elements, True)
             self.node("transpose", [held], turned)
             held = turned
@@ -150,11 +151,11 @@ def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgr
 
     `readers` are the operators that read each value, in the whole model.
     """
-    made = _Builder(graph, frozenset(~v for v in step.reads if v < 0), tiles)
+    made = _Builder(graph, step, tiles)
     skip: set[int] = set()
     for op in step.ops:
         if id(op) not in skip:
-            _emit(made, op, _fuse(op, graph, readers, skip), readers)
+            _emit(made, op, _fuse(op, graph, readers, skip))
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
         made.out.external[position] = True
@@ -229,7 +230,7 @@ def _sole_reader(op: EdgeOp, graph: EdgeGraph, readers: Readers) -> EdgeOp | Non
     return following[0]
 
 
-def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
+def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
     graph, tiles = made.graph, made.tiles
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
@@ -237,8 +238,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
     int8 = op.quantized
     if op.target == "clone":
         source = activations[0]
-        nhwc, held = made.home.get(source, (False, source in made.crossing))
-        if source not in made.home and any(leaves(graph, op.delegate, output, readers)):
+        nhwc, held = made.home.get(source, (False, ~source in made.arriving))
+        if source not in made.home and output in made.makes:
             position = made.get(source, False, False, op.index)
             made.node("copy", [position], made.produce(output, False, False), UNARY, op.target)
             return
