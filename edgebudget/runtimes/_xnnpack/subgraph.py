@@ -11,7 +11,6 @@ from math import prod
 from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
-from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
 from edgebudget.runtimes._xnnpack.method import Step
 from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, LOOK_UP, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
@@ -24,8 +23,6 @@ _ACTIVATIONS = frozenset({"relu", "hardtanh"})
 _CLAMPS = frozenset({"clamp"})  # subgraph.c, optimize_common_subgraphs_merge_clamps
 _NONE: frozenset[str] = frozenset()
 _FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})  # batch norms are convolutions by then
-# runtime.c, optimize_tensor_allocation_for_in_place_operations: unary, binary, copy, softmax, static_reshape
-_IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
 _BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")
 _MOVES = ("permute_copy", "slice_copy", "constant_pad_nd", "_softmax")
 _KIND = {
@@ -44,6 +41,7 @@ class XnnNode:
     output: int
     cost: Cost
     name: str
+    module: str = ""
 
 
 @dataclass
@@ -60,7 +58,6 @@ class Subgraph:
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
     dropped: int = 0  # values among those of clamps that stay in the tables
     defined_nodes: int = 0  # nodes before any is folded
-    constant_bytes: int = 0  # what the program file holds for them
 
 
 def activation_precision(dtype: str) -> Precision:
@@ -73,6 +70,7 @@ class _Builder:
         self.makes = frozenset(step.makes)
         self.arriving = frozenset(step.reads)  # `~value` where another delegate hands it over as int8
         self.tiles = tiles
+        self.module = ""  # of the operator at hand, for people
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
@@ -94,7 +92,7 @@ class _Builder:
         return len(sub.sizes) - 1
 
     def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
-        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind))
+        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module))
 
     def get(self, edge: int, nhwc: bool, int8: bool, reader: int) -> int:
         """Return where `edge` stands in the form asked for, converting it where it does not yet exist.
@@ -155,6 +153,7 @@ def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgr
     skip: set[int] = set()
     for op in step.ops:
         if id(op) not in skip:
+            made.module = op.module
             _emit(made, op, _fuse(op, graph, readers, skip))
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
@@ -195,7 +194,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
                     sub.sizes[sub.nodes[k].output] = 0
-                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table"))
+                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module))
                 continue
         result.append(node)
     return result
@@ -341,13 +340,16 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         weight = graph.shapes[op.inputs[1]]
         channels = graph.shapes[op.outputs[0]][1 if target == "convolution" else -1]
         folded = final.target == "batch_norm" or _norm_between(op, final)
-        _hold(sub, prod(weight), precision.weight, channels, precision)
+        # A convolution's float weights stay float32 in the file, whatever the model's type.
+        width = precision.weight if target != "convolution" or precision is QS8 else 4
+        _hold(sub, graph, op.inputs[1], prod(weight) * width, channels, precision)
         if len(op.inputs) > 2 or folded:
-            _hold(sub, channels, 4 if precision is QS8 else precision.bias, channels, precision)
+            bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
+            _hold(sub, graph, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
     elif target == "batch_norm":
         channels = graph.shapes[op.outputs[0]][1]
-        _hold(sub, channels, precision.weight, channels, precision)
-        _hold(sub, channels, precision.bias, channels, precision)
+        _hold(sub, graph, op.inputs[1], channels * 4, channels, precision)
+        _hold(sub, graph, op.inputs[2], channels * 4, channels, precision)
     else:
         for value in op.inputs:
             if graph.constant[value]:
@@ -358,55 +360,8 @@ def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
     return final is not op and final.inputs[0] != op.outputs[0]
 
 
-def _hold(sub: Subgraph, elements: int, width: int, channels: int, precision: Precision) -> None:
+def _hold(sub: Subgraph, graph: EdgeGraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
+    """Count a constant, and the scales of an int8 one; the file holds one copy of what several operators read."""
     sub.constants += 1
-    sub.constant_bytes += elements * width
-    if precision is QS8:  # a scale a channel, for weights and, once more, for biases
-        sub.scales += 1
-        sub.constant_bytes += channels * 4
-
-
-def workspace_bytes(sub: Subgraph, alignment: int) -> int:
-    """Return the workspace XNNPACK plans for `sub`: values, then operators' scratch, with results over inputs where
-    it allows that; 0 where nothing is planned."""
-    first, last, readers = _lifetimes(sub)
-    sizes = [0 if sub.external[v] else rounded_nbytes(n, alignment) for v, n in enumerate(sub.sizes)]
-    root = list(range(len(sizes)))
-    for node in sub.nodes:
-        if node.kind not in _IN_PLACE:
-            continue
-        result = node.output
-        if sub.external[result] or len(readers[result]) != 1:
-            continue
-        for value in node.inputs:
-            if sub.external[value] or len(readers[value]) != 1 or sub.sizes[value] != sub.sizes[result]:
-                continue
-            base = root[value]
-            root[result] = base
-            sizes[result] = 0
-            last[base] = readers[result][0]
-            break
-    usages = [Usage(n, first[v], last[v]) for v, n in enumerate(sizes) if n]
-    usages += [
-        Usage(rounded_nbytes(node.cost.workspace, alignment), i, i)
-        for i, node in enumerate(sub.nodes)
-        if node.cost.workspace
-    ]
-    arena = arena_bytes(usages)
-    return arena + 2 * 16 if arena else 0  # runtime.c, initialize_workspace_values: 2 * XNN_EXTRA_BYTES
-
-
-def _lifetimes(sub: Subgraph) -> tuple[list[int], list[int], list[list[int]]]:
-    count = len(sub.sizes)
-    first, last = [-1] * count, [0] * count
-    readers: list[list[int]] = [[] for _ in range(count)]
-    for i, node in enumerate(sub.nodes):
-        for v in dict.fromkeys(node.inputs):
-            if first[v] < 0:
-                first[v] = i
-            last[v] = i
-            readers[v].append(i)
-        if first[node.output] < 0:
-            first[node.output] = i
-        last[node.output] = i
-    return first, last, readers
+    sub.scales += int(precision is QS8)
+    graph.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)
