@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
-from edgebudget.graph import ITEMSIZE, Arg, Ref, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Ref, TracedGraph
 from edgebudget.runtimes._functional import Functional, Node
 from edgebudget.runtimes._xnnpack.quantize import Quantization
 
@@ -48,6 +48,8 @@ class EdgeGraph:
     alias: dict[int, int] = field(default_factory=dict)
     int8: set[int] = field(default_factory=set)  # values that are held quantized
     kept: frozenset[int] = frozenset()  # `outputs`
+    element_bytes: int = 4  # of a floating-point value
+    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file, set by `build`
 
     def add(self, shape: Shape, dtype: str) -> int:
         self.shapes.append(shape)
@@ -55,17 +57,24 @@ class EdgeGraph:
         self.constant.append(False)
         return len(self.shapes) - 1
 
+    def numel(self, value: int) -> int:
+        return prod(self.shapes[value])
+
     def nbytes(self, value: int) -> int:
         return prod(self.shapes[value]) * ITEMSIZE[self.dtypes[value]]
 
 
 class _Lowering:
-    def __init__(self, graph: TracedGraph, functional: Functional, quantization: Quantization) -> None:
+    def __init__(self, graph: TracedGraph, functional: Functional, quantization: Quantization, element: str) -> None:
         values = functional.values
         weights = {s.id for s in graph.storages if s.role.is_weight}
         self.g = EdgeGraph(
-            [v.shape for v in values], [v.dtype for v in values], [v.storage in weights for v in values]
+            [v.shape for v in values],
+            [element if v.dtype in FLOATING else v.dtype for v in values],
+            [v.storage in weights for v in values],
+            element_bytes=ITEMSIZE[element],
         )
+        self.element = element
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
         for node in functional.nodes:
@@ -98,7 +107,7 @@ class _Lowering:
 
     def step(self, node: Node, target: str, inputs: list[int], shape: Shape, params: tuple[int, ...] = ()) -> int:
         """Emit an operator that makes a value the trace does not know."""
-        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), "float32")
+        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), self.element)
         return self.emit(node, target, inputs, self.g.add(shape, dtype), params)
 
     def portable(self, node: Node) -> None:
@@ -111,9 +120,12 @@ class _Lowering:
 Rule = Callable[[_Lowering, Node], None]
 
 
-def lower(graph: TracedGraph, functional: Functional, quantization: Quantization) -> EdgeGraph:
-    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s. Pure."""
-    return _Lowering(graph, functional, quantization).g
+def lower(graph: TracedGraph, functional: Functional, quantization: Quantization, element: str) -> EdgeGraph:
+    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s. Pure.
+
+    Floating-point values are held as `element`; what is quantized is marked beside that.
+    """
+    return _Lowering(graph, functional, quantization, element).g
 
 
 def _pair(arg: Arg, default: int = 0) -> tuple[int, int]:
@@ -203,7 +215,7 @@ def _silu(low: _Lowering, node: Node) -> None:
 
 def _scalar(low: _Lowering) -> int:
     """Return the constant that a Python number becomes (ScalarToTensorPass)."""
-    value = low.g.add((), "float32")
+    value = low.g.add((), low.element)
     low.g.constant[value] = True
     return value
 

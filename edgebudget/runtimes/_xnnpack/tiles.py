@@ -63,7 +63,7 @@ _X86_AVX512 = Tiles(
     f32_dwconv={3: 16, 4: 16, 9: 16, 25: 16},  # init_f32_dwconv_config, avx512f
     qs8_gemm=Gemm((1, 7), 16, 8),  # init_qs8_qc8w_gemm_config, avx512vnni and avx512skx alike
     qs8_dwconv={3: 32, 9: 32, 25: 32},  # init_qs8_qc8w_dwconv_config, avx512skx
-    f16_gemm=Gemm((1, 7), 16),  # init_f16_gemm_config, fma3 with f16c
+    f16_gemm=Gemm((1, 4), 32),  # init_f16_gemm_config, avx512skx
     f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8},  # init_f16_dwconv_config, fma3
 )
 _X86_AVX2 = replace(
@@ -73,6 +73,7 @@ _X86_AVX2 = replace(
     f32_igemm=Gemm((1, 5), 16),  # fma3
     qs8_gemm=Gemm((1, 3), 8, 8),  # avx2
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # avx2
+    f16_gemm=Gemm((1, 4), 16),  # avx2
 )
 _X86_SSE = replace(
     _X86_AVX512,
