@@ -73,8 +73,9 @@ class Fold:
 class Lowering:
     """One graph on its way from ATen to ONNX Runtime. `unmodelled` collects operators that nothing here knows."""
 
-    def __init__(self, traced: TracedGraph) -> None:
+    def __init__(self, traced: TracedGraph, *, fuse_silu: bool = True) -> None:
         self.traced = traced
+        self._fuse_silu = fuse_silu  # level 2, so not in what a quantizer sees
         self.graph = Graph()
         self.unmodelled: dict[str, None] = {}
         self.folds: list[Fold] = []
@@ -148,6 +149,8 @@ class Lowering:
             self._bind(op, inputs[0]) if kept else self._emit(op, "Cast", inputs[:1])
         elif name in RESHAPED:
             self._reshape(op, inputs[0])
+        elif name == "silu" and not self._fuse_silu:
+            self._emit(op, "Mul", [inputs[0], self._step(op, "Sigmoid", inputs[:1], self.shape(inputs[0]))])
         elif name in UNARY:
             self._emit(op, UNARY[name], inputs)
         elif name in BINARY:
