@@ -14,7 +14,6 @@ class Value:
     shape: tuple[int, ...]
     itemsize: int
     constant: bool = False
-    signed: bool = False  # int8 rather than uint8, where the item is a byte
 
     @property
     def nbytes(self) -> int:

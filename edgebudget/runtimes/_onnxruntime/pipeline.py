@@ -34,11 +34,13 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     optimizers.push_transposes(graph)
     added_node_count = 0
     if int8:
-        added_node_count = quantization.quantize(graph, signed_kernels=arm)
+        added = quantization.quantize(graph)
+        added_node_count, written = added.node_count, added.initializers
     else:
         optimizers.gathers_to_split(graph)
+        written = graph.initializers()
     sources = {fold.result: fold.originals for fold in lowering.folds}
-    initializers = tuple(dict.fromkeys(o for v in graph.initializers() for o in sources.get(v, (v,))))
+    initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
     exported = Exported(initializers, depths, added_node_count)
     optimizers.fuse_activations(graph)
     if int8:

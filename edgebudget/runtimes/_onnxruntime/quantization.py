@@ -1,10 +1,9 @@
-"""Static int8 as `onnxruntime.quantization.quantize_static` writes it (QDQ, by channel), and what a session makes of it.
+"""Static int8 as `onnxruntime.quantization.quantize_static` writes it, and what a session makes of it.
 
-The quantizer (onnxruntime/python/tools/quantization) puts QuantizeLinear and DequantizeLinear round what it knows; the
-session turns groups of DequantizeLinear, operator, QuantizeLinear into integer kernels where the types agree
-(core/optimizer/qdq_transformer). On x86-64 an activation becomes uint8 only where one operator reads it
-(QDQS8ToU8Transformer); integer kernels do not take the int8 that is left, so a convolution next to a branch stays in
-float32 and dequantizes its weight in every run.
+QDQ, weights int8 by channel, activations uint8: of int8 ones x86-64 kernels take only some. The quantizer
+(onnxruntime/python/tools/quantization) puts QuantizeLinear and DequantizeLinear round what it knows; the session turns
+groups of DequantizeLinear, operator, QuantizeLinear into integer kernels (core/optimizer/qdq_transformer). What is left
+dequantizes, its weights too, in every run.
 """
 
 from collections.abc import Mapping
@@ -26,16 +25,20 @@ UNARY = frozenset({"AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu", "
 ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
 
 
-def quantize(graph: Graph, *, signed_kernels: bool) -> int:
-    """Rewrite `graph` as quantized and then fused; return how many nodes quantization put into the file.
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The quantized file: how many nodes it has more than the float one, and its initializers."""
 
-    `signed_kernels`: integer kernels take int8 activations (Arm).
-    """
+    node_count: int
+    initializers: tuple[int, ...]
+
+
+def quantize(graph: Graph) -> Added:
+    """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
     before = len(graph.nodes)
-    marked = _mark(graph)
-    _insert_pairs(graph, marked, signed_kernels=signed_kernels)
-    added = len(graph.nodes) - before
-    _fuse(graph, signed_kernels=signed_kernels)
+    _insert_pairs(graph, _mark(graph))
+    added = Added(len(graph.nodes) - before, graph.initializers())
+    _fuse(graph)
     graph.prune()
     return added
 
@@ -91,7 +94,7 @@ def _mark(graph: Graph) -> _Marks:
     return marks
 
 
-def _insert_pairs(graph: Graph, marks: _Marks, *, signed_kernels: bool) -> None:
+def _insert_pairs(graph: Graph, marks: _Marks) -> None:
     """Put one QuantizeLinear behind each quantized tensor and one DequantizeLinear before each of its readers."""
     values = graph.values
     consumers = graph.consumers()
@@ -101,7 +104,6 @@ def _insert_pairs(graph: Graph, marks: _Marks, *, signed_kernels: bool) -> None:
         weight = node.inputs[position]
         if weight not in integers:
             integers[weight] = graph.value(values[weight].shape, itemsize, constant=True)
-            values[integers[weight]].signed = True
         channels = (values[weight].shape or (1,))[0]
         scale = graph.value((channels,), 4, constant=True)
         zero = graph.value((channels,), itemsize, constant=True)
@@ -116,7 +118,6 @@ def _insert_pairs(graph: Graph, marks: _Marks, *, signed_kernels: bool) -> None:
         op = producers[v].op if v in producers else 0
         parameters = [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
         small = graph.value(values[v].shape, 1)
-        values[small].signed = signed_kernels or len(readers) + is_result != 1
         graph.add("QuantizeLinear", [v, *parameters], [small], op).shares_scale = shared is not None
         for index in readers:
             node = graph.nodes[index]
@@ -129,24 +130,13 @@ def _insert_pairs(graph: Graph, marks: _Marks, *, signed_kernels: bool) -> None:
             graph.results[graph.results.index(v)] = wide
 
 
-def _fuse(graph: Graph, *, signed_kernels: bool) -> None:
-    values = graph.values
+def _fuse(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
     for node in list(graph.nodes.values()):
         if node.kind in ("QuantizeLinear", "DequantizeLinear") or node.index not in graph.nodes:
             continue
         group = _Group.around(graph, node, producers, consumers)
-        if group is None:
-            continue
-        signs = {values[v].signed for v in (*group.sources[:1], *group.targets)}
-        if node.kind in ELEMENTWISE:
-            signs = {values[v].signed for v in (*group.sources, *group.targets)}
-        if len(signs) != 1 or not group.sources:
-            continue
-        (signed,) = signs
-        if not group.targets and node.kind not in ("Gemm", "MatMul"):
-            continue
-        if signed and not signed_kernels and node.kind in ("Conv", "Gemm", "MatMul"):
+        if group is None or not group.sources or not (group.targets or node.kind in ("Gemm", "MatMul")):
             continue
         if node.kind in DROPPED or node.kind == "Split" or (node.kind == "Resize" and node.mode == "nearest"):
             new_kind = node.kind if group.shares_scale else ""
@@ -203,13 +193,15 @@ def _replace(graph: Graph, node: Node, kind: str, group: _Group) -> Node:
     for position, source in enumerate(group.before):
         if source is not None:
             new.inputs[position] = source.inputs[0]
-            parameters.extend(v for v in source.inputs[1:] if len(graph.values[v].shape))
+            if position < 2 or node.kind not in WEIGHTED:  # a bias has the scale of the product
+                parameters.extend(source.inputs[1:])
             graph.nodes.pop(source.index, None)
     if group.behind:
         new.outputs = [q.outputs[0] for q in group.behind]
         for q in group.behind:
+            parameters.extend(q.inputs[1:])
             graph.nodes.pop(q.index, None)
-    new.parameters = tuple(parameters)
+    new.parameters = tuple(parameters) if kind.startswith("Q") else ()
     return new
 
 
