@@ -48,11 +48,11 @@ FILE_VALUE_BYTES = 60
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The file: its initializers, and for each node how deep in the module tree it stands."""
+    """The file: its initializers and nodes, and for each node with metadata how deep in the module tree it stands."""
 
     initializers: tuple[int, ...]
+    node_count: int
     depths: tuple[int, ...]
-    added_node_count: int = 0  # by a quantizer, which writes no metadata
 
     @property
     def metadata_nbytes(self) -> int:
@@ -60,13 +60,13 @@ class Exported:
 
     @property
     def value_count(self) -> int:
-        return len(self.depths) + len(self.initializers)  # a quantizer adds no types
+        return self.node_count + len(self.initializers)
 
     def file_nbytes(self, graph: Graph) -> int:
         """Return the size of the `.onnx` file."""
         return (
             sum(graph.values[v].nbytes + FILE_INITIALIZER_BYTES for v in self.initializers)
-            + (len(self.depths) + self.added_node_count) * FILE_NODE_BYTES
+            + self.node_count * FILE_NODE_BYTES
             + self.value_count * FILE_VALUE_BYTES
             + self.metadata_nbytes
         )

@@ -27,21 +27,22 @@ class Program:
 def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> Program:
     """Return the program for `traced`; `block` is the channel block of the layout pass, 1 for none (Arm)."""
     arm = block == 1
-    lowering = Lowering(traced, fuse_silu=not int8)
+    lowering = Lowering(traced, level=1 if int8 else 2)
     graph = lowering.run()
     graph.prune()
     depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
     optimizers.push_transposes(graph)
-    added_node_count = 0
+    node_count = len(depths)
     if int8:
         added = quantization.quantize(graph)
-        added_node_count, written = added.node_count, added.initializers
+        depths = () if lowering.rewritten else depths
+        node_count, written = added.node_count, added.initializers
     else:
         optimizers.gathers_to_split(graph)
         written = graph.initializers()
     sources = {fold.result: fold.originals for fold in lowering.folds}
     initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
-    exported = Exported(initializers, depths, added_node_count)
+    exported = Exported(initializers, node_count, depths)
     optimizers.fuse_activations(graph)
     if int8:
         quantization.to_channels_last(graph)

@@ -26,21 +26,20 @@ ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """The quantized file: how many nodes it has more than the float one, and its initializers."""
+class Written:
+    """The quantized file: its nodes and initializers."""
 
     node_count: int
     initializers: tuple[int, ...]
 
 
-def quantize(graph: Graph) -> Added:
+def quantize(graph: Graph) -> Written:
     """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
-    before = len(graph.nodes)
     _insert_pairs(graph, _mark(graph))
-    added = Added(len(graph.nodes) - before, graph.initializers())
+    written = Written(len(graph.nodes), graph.initializers())
     _fuse(graph)
     graph.prune()
-    return added
+    return written
 
 
 @dataclass(slots=True)
