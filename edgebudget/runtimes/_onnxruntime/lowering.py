@@ -71,10 +71,15 @@ class Fold:
 
 
 class Lowering:
-    """One graph on its way from ATen to ONNX Runtime. `unmodelled` collects operators that nothing here knows."""
+    """One graph on its way from ATen to ONNX Runtime's optimizers of `level` 1 (what a quantizer sees) or 2.
 
-    def __init__(self, traced: TracedGraph) -> None:
+    `unmodelled` collects operators that nothing here knows.
+    """
+
+    def __init__(self, traced: TracedGraph, *, level: int) -> None:
         self.traced = traced
+        self._level = level
+        self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.graph = Graph()
         self.unmodelled: dict[str, None] = {}
         self.folds: list[Fold] = []
@@ -148,6 +153,8 @@ class Lowering:
             self._bind(op, inputs[0]) if kept else self._emit(op, "Cast", inputs[:1])
         elif name in RESHAPED:
             self._reshape(op, inputs[0])
+        elif name == "silu" and self._level < 2:
+            self._emit(op, "Mul", [inputs[0], self._step(op, "Sigmoid", inputs[:1], self.shape(inputs[0]))])
         elif name in UNARY:
             self._emit(op, UNARY[name], inputs)
         elif name in BINARY:
@@ -296,13 +303,14 @@ class Lowering:
         if len(inputs) < 3:
             self._emit(op, "MatMul", [source, weight])
             return
+        self.rewritten = True
         rows = prod(shape[:-1])
         flat = self._step(op, "Reshape", [source, self.constant((2,))], (rows, shape[-1]))
         product = self._step(op, "Gemm", [flat, weight, inputs[2]], (rows, out[-1]))
         self._emit(op, "Reshape", [product, self.constant((len(out),))])
 
     def _matmul(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, "MatMul", [self._unscaled(v) for v in inputs[:2]])
+        self._emit(op, "MatMul", [self._unscaled(v) if self._level > 1 else v for v in inputs[:2]])
 
     def _addmm(self, op: Op, inputs: Sequence[int]) -> None:
         if op.name == "addmm":
@@ -326,7 +334,7 @@ class Lowering:
 
     def _attention(self, op: Op, inputs: Sequence[int]) -> None:
         """Scaled dot-product attention as opset 20 has it; the scale and what only swaps axes go into FusedMatMul."""
-        query, key, value = (self._untransposed(v) for v in inputs[:3])
+        query, key, value = (self._untransposed(v) if self._level > 1 else v for v in inputs[:3])
         *batch, rows, _ = self.traced.tensors[op.inputs[0]].shape
         columns = self.traced.tensors[op.inputs[1]].shape[-2]
         scores_shape = (*batch, rows, columns)
@@ -342,6 +350,9 @@ class Lowering:
                 key = self._step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
                 axes = producer.permutation
                 self.graph.nodes[self.graph.made - 1].permutation = (*axes[:-2], axes[-1], axes[-2])
+        if self._level < 2:  # both sides by the root of the scale
+            query = self._step(op, "Mul", [query, self.constant((1,), 4)], self.shape(query))
+            key = self._step(op, "Mul", [key, self.constant((1,), 4)], self.shape(key))
         scores = self._step(op, "MatMul", [query, key], scores_shape)
         if len(inputs) > 3:
             scores = self._step(op, "Add", [scores, inputs[3]], scores_shape)
@@ -404,6 +415,7 @@ class Lowering:
             self._emit(op, "Split", inputs[:1])
 
     def _unbind(self, op: Op, inputs: Sequence[int]) -> None:
+        self.rewritten = True
         shape = list(self.shape(inputs[0]))
         dim = op.arg(1, "dim", 0)
         shape[dim if isinstance(dim, int) else 0] = 1
@@ -464,6 +476,7 @@ class Lowering:
 
     def _hardswish(self, op: Op, inputs: Sequence[int]) -> None:
         """The function's body, inlined: x * HardSigmoid(x)."""
+        self.rewritten = True
         gate = self._step(op, "HardSigmoid", inputs[:1], self.shape(inputs[0]))
         self._emit(op, "Mul", [inputs[0], gate])
 
