@@ -289,6 +289,21 @@ def test_text_fits_80_columns() -> None:
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("numel", "nbytes", "said"),
+    [
+        (10, 40, "10 x 4 bytes"),
+        (1_000, 1_500, "1,000 x 1.500 bytes in the mean"),
+        (0, 0, "none"),
+        (0, 9, "not counted in elements"),
+    ],
+)
+def test_text_multiplies_elements_by_bytes(numel: int, nbytes: int, said: str) -> None:
+    result = replace(GO_RESULT, buffer_numel=numel, buffer_bytes=nbytes)
+    line = next(x for x in REPORTERS.get("text").render(report(result)).splitlines() if x.startswith("  buffers"))
+    assert said in line
+
+
 def test_text_explains_only_what_is_not_go_of_many_pairs() -> None:
     going = [replace(GO_RESULT, model=f"good{i}") for i in range(10)]
     short = replace(SHORT_RESULT, model="bad")
