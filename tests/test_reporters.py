@@ -24,9 +24,8 @@ from edgebudget.reporters.csv import frame
 from edgebudget.reporters.md import escape
 from edgebudget.runtimes.interface import PeakOp
 from edgebudget.verdict import CheckResult, Decision
-from tests.handmade import ERROR, GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, report
+from tests.handmade import ERROR, GO_RESULT, GOLD, REPORT, SHORT_RESULT, UNSUPPORTED_RESULT, report
 
-REPORT = report(GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, errors=(ERROR,))
 INTEGERS = tuple(LABELS)
 Numbers = dict[tuple[str, str], int | None]
 
@@ -370,3 +369,11 @@ def test_shared_reasons_say_each_once() -> None:
 )
 def test_markdown_escapes(name: str, shown: str) -> None:
     assert escape(name) == shown
+
+
+@pytest.mark.parametrize("name", REPORTERS.names())
+def test_gold(name: str) -> None:
+    """The whole of each format, as it was last read by a person: `python -m tests.write_gold` writes them anew."""
+    reporter = REPORTERS.get(name)
+    gold = GOLD / f"report{reporter.suffix}"
+    assert reporter.render(REPORT) == gold.read_text(encoding="utf-8")
