@@ -45,7 +45,8 @@ def best(decisions: Sequence[Decision]) -> Decision:
 class CheckResult:
     """One option: model x device x runtime x dtype. The fields are the keys of the JSON report, in its order.
 
-    Sizes are None where the option is UNSUPPORTED or in ERROR: what was not estimated has no number.
+    Sizes are None where the option is in ERROR, and all but the weights' and the budgets where it is UNSUPPORTED: what
+    was not estimated has no number.
     """
 
     model: str
@@ -140,6 +141,8 @@ def check(
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
+        parameter_bytes=estimate.parameter_bytes,
+        buffer_bytes=estimate.buffer_bytes,
         budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
@@ -208,8 +211,6 @@ def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -
     return replace(
         asked,
         activation_peak_numel=layout.activation_peak_numel,
-        parameter_bytes=estimate.parameter_bytes,
-        buffer_bytes=estimate.buffer_bytes,
         activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
         activation_bytes=layout.activation_bytes,
         activation_total_bytes=layout.activation_total_bytes,

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from profile_texts import VALID, write
 
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
 from edgebudget.profiles.interface import Source
+from tests.profile_texts import VALID, write
 
 
 @pytest.fixture
@@ -40,7 +40,8 @@ def test_a_path_a_name_a_glob_and_all(tmp_path: Path) -> None:
     path = write(tmp_path, VALID)
     assert [p.name for p in resolve_devices([path, "rp2040", path])] == ["board", "rp2040"]
     boards = [p.name for p in resolve_devices(["raspberrypi*", "raspberrypi"])]
-    assert "raspberrypi-4b-4gb" in boards and len(boards) == len(set(boards)) >= 8
+    assert "raspberrypi-4b-4gb" in boards
+    assert len(boards) == len(set(boards)) >= 8
     assert "raspberrypi-4b" not in boards  # abstract
     assert [p.name for p in resolve_devices(["all"])] == profile_names()
     assert resolve_devices([]) == []
@@ -143,7 +144,8 @@ def test_extends_merges_and_the_child_wins(folder: Path) -> None:
     assert profile.display_name == "Board"
     assert profile.memory.ram_bytes == 8 * 2**30
     assert profile.memory.safety_margin_percent == 20
-    assert profile.cpu.isa == "armv8-a" and profile.cpu.cores == ("cortex-a76", "cortex-a55")
+    assert profile.cpu.isa == "armv8-a"
+    assert profile.cpu.cores == ("cortex-a76", "cortex-a55")
     assert profile.notes == ("mine", "from the parent")
     # The parent's sources for figures that the child gives itself say nothing about them.
     assert profile.sources == (Source("memory.ram", "child's", "2026-11-22", "likely"),)
@@ -156,6 +158,12 @@ def test_extends_may_name_a_shipped_profile_or_its_alias(tmp_path: Path) -> None
     assert profile.display_name == "Mine"
     assert profile.memory == load_profile("raspberrypi").memory
     assert profile.sources == load_profile("raspberrypi").sources
+
+
+def test_yml_is_yaml(folder: Path) -> None:
+    (folder / "base.yml").write_text(VALID.replace("name: board", "name: base"))
+    (folder / "mine.yml").write_text("schema_version: 1\nname: mine\nextends: base\n")
+    assert load_profile("mine").memory == load_profile(str(folder / "base.yml")).memory
 
 
 def test_an_extends_loop_names_the_chain(folder: Path) -> None:

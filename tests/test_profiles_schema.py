@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from profile_texts import UNREADABLE, VALID, write
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles import load_profile
 from edgebudget.profiles.schema import schema_problems, schema_text
+from tests.profile_texts import UNREADABLE, VALID, write
 
 # (what to replace, by what, where the message says it is, words of the message)
 BROKEN = {
@@ -136,6 +136,12 @@ def test_the_other_problems_are_counted_in_the_hint(tmp_path: Path) -> None:
         load_profile(path)
     assert caught.value.message.startswith(f"{path}: class: ")
     assert caught.value.hint == f"1 more: edgebudget devices lint {path}"
+
+
+def test_what_is_wrong_comes_before_what_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, "schema_version: 1\nname: board\nclass: sbc\nmemory: {ram: 4 GB}\n")
+    with pytest.raises(ProfileError, match=r"memory\.ram: '4 GB' is ambiguous"):
+        load_profile(path)
 
 
 def test_schema_is_a_valid_json_schema_and_closed_at_every_level() -> None:

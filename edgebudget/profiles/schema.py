@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebudget.profiles.parse import Field, Value
@@ -59,7 +59,7 @@ def schema_problems(data: dict[str, Value]) -> list[Problem]:
 
 def schema_text() -> str:
     """Return the JSON Schema as it ships with the package."""
-    return resources.files("edgebudget.profiles").joinpath("schema.json").read_text(encoding="utf-8")
+    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 
 
 @cache

@@ -73,7 +73,22 @@ def functionalize(graph: TracedGraph) -> Functional:
             values.append(whole)
             nodes.append(Node("view_scatter", op, (Ref(held), Ref(result)), (), (held, result), (whole.id,)))
             _rebind(current, base, whole.id)
-    return Functional(tuple(nodes), tuple(values), tuple([current.get(t, t) for t in graph.outputs]))
+    outputs = tuple([current.get(t, t) for t in graph.outputs])
+    return Functional(_without_unread_writes(nodes, outputs), tuple(values), outputs)
+
+
+def _without_unread_writes(nodes: list[Node], outputs: tuple[int, ...]) -> tuple[Node, ...]:
+    """Return `nodes` without the scatters whose base nobody reads again."""
+    if not any(node.name == "view_scatter" for node in nodes):
+        return tuple(nodes)
+    read = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if node.name == "view_scatter" and node.outputs[0] not in read:
+            continue
+        read.update(node.inputs)
+        kept.append(node)
+    return tuple(reversed(kept))
 
 
 def _rebind(current: dict[int, int], old: int, new: int) -> None:

@@ -25,10 +25,10 @@ from edgebudget.target import Target
 NODE_BYTES, STAMP_BYTES, VALUE_BYTES = 240, 88, 160
 # sizeof of what the subgraph holds while the runtime is made (subgraph.c, xnn_subgraph_reserve_*): it grows by doubling
 # up to 512, from 64.
-SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 264
-_FLOAT_OPTIONS = frozenset({"float32"})
-
-
+SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
+# XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value and of
+# `packed_value_ids` for each weight and bias (a node of 24 bytes and its share of the buckets).
+CONSTANT_BUFFER_BYTES, MAP_ENTRY_BYTES = 40, 34
 @dataclass(frozen=True, slots=True)
 class _Delegate:
     """One delegate's bytes: kept from load on, freed after load, added by the first run, and its workspace."""
@@ -39,24 +39,32 @@ class _Delegate:
     workspace_bytes: int
 
 
-def _reserved(count: int) -> int:
-    """Return the capacity `count` records have come to: subgraph.c, xnn_subgraph_reserve_values."""
-    capacity = 0
+def _reserved(count: int, capacity: int = 0) -> int:
+    """Return the capacity that holds `count` records, starting from `capacity`: xnn_subgraph_reserve_values."""
     while capacity < count:
         capacity = max(min(capacity * 2, capacity + 512), capacity + 64)
     return capacity
 
 
+def _power_of_two(count: int) -> int:
+    """Return the capacity a std::vector that grew to `count` has."""
+    return 1 << (count - 1).bit_length() if count else 0
+
+
 def _measure(sub: Subgraph, tiles: Tiles) -> _Delegate:
-    values, nodes = len(sub.sizes) + sub.constants, len(sub.nodes)
-    structures = nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
-    transient = _reserved(nodes) * SUBGRAPH_NODE_BYTES + _reserved(values) * SUBGRAPH_VALUE_BYTES
-    created = sum(node.cost.created for node in sub.nodes)
-    packed = sum(node.cost.packed for node in sub.nodes)
+    values, nodes = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped, len(sub.nodes)
+    structures = sum(node.cost.structures for node in sub.nodes) + nodes * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
+    defined = len(sub.sizes) + sub.constants + sub.scalars + sub.clamps
+    transient = (
+        _reserved(sub.defined_nodes) * SUBGRAPH_NODE_BYTES
+        + _reserved(defined, sum(sub.external)) * SUBGRAPH_VALUE_BYTES
+        + _power_of_two(sub.constants + sub.scales) * CONSTANT_BUFFER_BYTES
+        + (defined - sub.clamps + sub.constants) * MAP_ENTRY_BYTES
+    )
     # C structures are pointers and size_t: half as large where pointers are.
     share = tiles.pointer_bytes / 8
     return _Delegate(
-        created_bytes=packed + int((created - packed + structures) * share),
+        created_bytes=sum(node.cost.packed for node in sub.nodes) + int(structures * share),
         transient_bytes=int(transient * share),
         shaped_bytes=sum(node.cost.shaped for node in sub.nodes),
         workspace_bytes=workspace_bytes(sub, tiles.alignment),
@@ -86,9 +94,9 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles) -> MemoryLayout:
     for op in edge.ops:
         for value in dict.fromkeys(op.inputs):
             readers.setdefault(value, []).append(op)
-    steps = steps_of(edge, partition(edge), readers)
-    kept = frozenset(edge.outputs)
-    subgraphs = {s.delegate: build(edge, list(s.ops), readers, kept, tiles) for s in steps if s.delegate >= 0}
+    partition(edge)
+    steps = steps_of(edge, readers)
+    subgraphs = {s.delegate: build(s, edge, readers, tiles) for s in steps if s.delegate >= 0}
     delegates = {number: _measure(sub, tiles) for number, sub in subgraphs.items()}
     buffers = planned(edge, steps)
     arena = arena_bytes(buffers) + (DELEGATE_SLACK_BYTES if delegates else 0)
@@ -114,7 +122,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles) -> MemoryLayout:
         runtime_bytes=0,
         peak_op=PeakOp(0, first.target if first else "", first.module if first else ""),
         timeline=(),
-        tensors=tuple(LiveTensor(str(b.id), b.nbytes, b.first, b.last) for b in buffers),
+        tensors=tuple(LiveTensor(f"value {b.id}", b.nbytes, b.first, b.last) for b in buffers),
         unmodelled_ops=tuple(sorted(edge.unmodelled)),
     )
 

@@ -56,7 +56,7 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
     runs = simulate(planned)
-    loading = load(program.graph, order, program.exported, program.reordered)
+    loading = load(program.graph, order, program.exported, program.folds, program.reordered)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
     bound = max(curve)

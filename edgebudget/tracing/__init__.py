@@ -6,12 +6,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
-from edgebudget.errors import DataDependentError, TraceError
+from edgebudget.errors import DataDependentError, EdgeBudgetError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
-from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.values import DataRead, Twins, name_of
+from edgebudget.tracing.guards import failed_in, keep_module, place, refuse_autocast, refuse_reads, refuse_unswappable
+from edgebudget.tracing.recorder import Recorder, forget_rules_of_other_defaults
+from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
 
 __all__ = ["trace"]
 
@@ -36,33 +36,41 @@ def trace(
     name = name or type(model).__name__
     modules: dict[str, nn.Module] = {}
     _collect(model, "", modules, set())
+    refuse_unswappable(name, modules)
+    forget_rules_of_other_defaults()
     recorder = Recorder()
     truncation: Truncation | None = None
     with _as_twins(model, modules, recorder) as (parameters, buffers):
         twins = Twins()
         inputs: list[int] = []
 
-        def adopt(value: object) -> object:
-            if not isinstance(value, torch.Tensor):
-                return value
+        def adopt(value: torch.Tensor) -> torch.Tensor:
             twin = twins.of(value)
             inputs.extend(recorder.adopt(twin, Role.INPUT, f"input {len(inputs)}"))
             return twin
 
-        meta_args = tree_map(adopt, tuple(args))
-        meta_kwargs = tree_map(adopt, dict(kwargs or {}))
+        meta_args = [map_tensors(adopt, arg) for arg in args]
+        meta_kwargs = {key: map_tensors(adopt, arg) for key, arg in (kwargs or {}).items()}
         outputs: tuple[int, ...] = ()
         try:
-            with _paths(recorder, modules), torch.inference_mode(), recorder:
+            with (
+                keep_module(recorder, modules),
+                refuse_autocast(),
+                refuse_reads(recorder.has_values),
+                torch.inference_mode(),
+                recorder,
+            ):
                 result = model(*meta_args, **meta_kwargs)
             outputs = recorder.result_ids(result)
         except DataRead as read:
-            error = _data_dependent(name, modules, recorder.module, read.target)
+            error = _data_dependent(name, modules, failed_in(read), read.target)
             if not allow_truncation:
                 raise error from None
-            truncation = Truncation(recorder.module, read.target, error.message)
+            truncation = Truncation(failed_in(read), read.target, "depends on the values of tensors")
+        except EdgeBudgetError:
+            raise
         except Exception as failure:
-            raise _explain(name, modules, recorder, failure) from failure
+            raise _explain(name, modules, failed_in(failure), recorder.attempt, failure) from failure
         storages = recorder.storages()
     tensors = tuple(recorder.tensors)
     return TracedGraph(
@@ -134,48 +142,22 @@ def _collect(module: nn.Module, path: str, found: dict[str, nn.Module], seen: se
             _collect(child, prefix + name, found, seen)
 
 
-@contextmanager
-def _paths(recorder: Recorder, modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Keep `recorder.module` at the path of the running module; a failure leaves it where it happened."""
-    path_of = {id(module): path for path, module in modules.items()}
-    call = nn.Module.__call__
-
-    def traced_call(module: nn.Module, *args: object, **kwargs: object) -> object:
-        caller = recorder.module
-        recorder.module = path_of.get(id(module), caller)
-        result = call(module, *args, **kwargs)
-        recorder.module = caller
-        return result
-
-    nn.Module.__call__ = traced_call  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = call  # type: ignore[method-assign]
-
-
-def _place(modules: Mapping[str, nn.Module], path: str) -> str:
-    kind = type(modules[path]).__name__ if path in modules else ""
-    return f"module '{path}' ({kind})" if path else f"its forward ({kind})"
-
-
 def _data_dependent(name: str, modules: Mapping[str, nn.Module], path: str, target: str) -> DataDependentError:
     return DataDependentError(
-        f"{name}: {_place(modules, path)} reads the values of a tensor at {target}, "
+        f"{name}: {place(modules, path)} reads the values of a tensor at {target}, "
         "and a trace without weights has none.",
         "Move what depends on values (post-processing, early exits) out of the forward, or trace the part before it.",
     )
 
 
 def _explain(
-    name: str, modules: Mapping[str, nn.Module], recorder: Recorder, failure: Exception
+    name: str, modules: Mapping[str, nn.Module], path: str, attempt: object, failure: Exception
 ) -> DataDependentError | TraceError:
-    target = name_of(recorder.attempt) if recorder.attempt else "its first operator"
+    target = name_of(attempt) if attempt else "its first operator"
     text = " ".join(str(failure).split())
     if "meta tensor" in text or "no data" in text:
-        return _data_dependent(name, modules, recorder.module, target)
+        return _data_dependent(name, modules, path, target)
     return TraceError(
-        f"{name}: {_place(modules, recorder.module)} failed at or after {target}: "
-        f"{type(failure).__name__}: {text[:300]}",
+        f"{name}: {place(modules, path)} failed at or after {target}: {type(failure).__name__}: {text[:300]}",
         "Check the input's shape and dtype (--input 1x3x224x224:float32) against what the model takes.",
     )

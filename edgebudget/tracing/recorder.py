@@ -26,6 +26,7 @@ from edgebudget.tracing.values import (
     name_of,
     reads_data,
     run_on_meta,
+    tensors_in,
 )
 
 Tensor = torch.Tensor
@@ -74,6 +75,15 @@ class _Death(weakref.ref[torch.UntypedStorage]):
 
 _RULES: dict[tuple[object, ...], _Rule] = {}
 _SIGNATURES: dict[tuple[object, ...], int] = {}
+_learned_under = torch.get_default_dtype()
+
+
+def forget_rules_of_other_defaults() -> None:
+    """Drop what was learned under another default dtype: it is the type of `integers * 0.5`."""
+    global _learned_under
+    if _learned_under != torch.get_default_dtype():
+        _RULES.clear()
+        _learned_under = torch.get_default_dtype()
 
 
 def _signature(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, real: bool) -> int:
@@ -124,7 +134,7 @@ class Recorder(TorchDispatchMode):
         block = self._addresses.get(address)
         if block is None:
             block = len(self._blocks)
-            born = len(self.ops) if role is Role.ACTIVATION else -1
+            born = len(self.ops) if role is None or role is Role.ACTIVATION else -1
             self._blocks.append(_Block(storage.nbytes(), name_of(dtype), role, name, born, persistent, trainable))
             self._addresses[address] = block
             if role is None or role is Role.ACTIVATION:
@@ -289,6 +299,8 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         mutable = _is_mutable(func)
         outputs: tuple[int, ...] = ()
+        if not inputs and not isinstance(out, Tensor):
+            return  # a marker of the profiler's, an assertion: no tensor, so no memory
         for leaf in (out,) if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(leaf, Tensor):
                 if not mutable and any(leaf is arg for arg in args):
@@ -330,7 +342,7 @@ class Recorder(TorchDispatchMode):
         """Run an operator of which some tensor is real, or that makes a tensor from nothing."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.device)]
-        if all(self._has_values(tensor) for tensor in tensors) and all(device.type == "cpu" for device in devices):
+        if all(self.has_values(tensor) for tensor in tensors) and all(device.type == "cpu" for device in devices):
             if tensors or not makes_too_much(args):
                 return func(*args, **kwargs)
             return run_on_meta(func, args, kwargs | {"device": META})
@@ -341,7 +353,8 @@ class Recorder(TorchDispatchMode):
             return target
         return out
 
-    def _has_values(self, tensor: Tensor) -> bool:
+    def has_values(self, tensor: Tensor) -> bool:
+        """Whether the values of `tensor` are the model's own: a small tensor made from Python data only."""
         if tensor.is_meta or not is_dense(tensor):
             return not tensor.is_meta
         return self._addresses.get(tensor.untyped_storage()._cdata) not in self._tainted
@@ -350,11 +363,14 @@ class Recorder(TorchDispatchMode):
 
     def result_ids(self, result: object) -> tuple[int, ...]:
         """Return the ids of the tensors in a forward's result, whatever containers hold them."""
-        leaves = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-        return tuple(i for leaf in leaves for i in self._tag_of(leaf)[1])
+        return tuple(i for tensor in tensors_in(result) for i in self._tag_of(tensor)[1])
 
     def storages(self) -> tuple[Storage, ...]:
-        """Return every storage met. What came from outside and outlives the forward is a constant of the model."""
+        """Return every storage met.
+
+        What came from outside and outlives the forward is a constant of the model; what does not was made by other
+        means than operators (`torch.from_numpy`), shortly before its first use.
+        """
         end, dies = len(self.ops), self._dies.get
         return tuple(
             Storage(
@@ -363,7 +379,7 @@ class Recorder(TorchDispatchMode):
                 block.dtype,
                 block.role or (Role.ACTIVATION if i in self._dies else Role.CONSTANT),
                 block.name,
-                block.born,
+                -1 if block.role is None and i not in self._dies else block.born,
                 dies(i, end),
                 block.persistent,
                 block.trainable,

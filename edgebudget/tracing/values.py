@@ -5,7 +5,9 @@ A trace keeps two kinds of tensors apart. *Meta* tensors stand for weights, inpu
 CPU with their values, because models read those. Where both meet, the real one becomes meta.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import copy
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 
 import torch
@@ -50,6 +52,35 @@ def reads_data(func: Operator, args: Sequence[object]) -> bool:
         indices = args[1] if len(args) > 1 and isinstance(args[1], list | tuple) else ()
         return any(isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
     return name in _READS_DATA or not _DATA_TAGS.isdisjoint(func.tags)  # type: ignore[attr-defined]
+
+
+def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: object) -> object:
+    """Return `value` with `change` applied to every tensor in it: in containers, and in fields of dataclasses."""
+
+    def of_leaf(leaf: object) -> object:
+        if isinstance(leaf, torch.Tensor):
+            return change(leaf)
+        if not dataclasses.is_dataclass(leaf) or isinstance(leaf, type):
+            return leaf
+        changed = copy.copy(leaf)
+        for field in dataclasses.fields(leaf):
+            object.__setattr__(changed, field.name, map_tensors(change, getattr(leaf, field.name)))
+        return changed
+
+    return tree_map(of_leaf, value)
+
+
+def tensors_in(value: object) -> Iterator[torch.Tensor]:
+    """Yield every tensor in `value`, whatever containers, mappings and dataclasses hold it."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, torch.Tensor):
+            yield leaf
+        elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):
+            for field in dataclasses.fields(leaf):
+                yield from tensors_in(getattr(leaf, field.name))
+        elif isinstance(leaf, Mapping):
+            for part in leaf.values():
+                yield from tensors_in(part)
 
 
 def is_dense(tensor: torch.Tensor) -> bool:

@@ -45,6 +45,7 @@ class Node:
     op: int  # the traced operator it comes from
     blocked: bool = False  # a kernel of the `com.microsoft.nchwc` domain
     activation: str = ""
+    mode: str = ""  # how a Resize interpolates
     window: Window | None = None
     axis: int = 0
     permutation: tuple[int, ...] = ()
@@ -77,7 +78,7 @@ class Graph:
     def replace(self, old: Node, new_kind: str) -> Node:
         """Put a copy of `old` with another kernel behind all others, as an optimizer that makes a new node does."""
         node = Node(
-            self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation,
+            self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation, old.mode,
             old.window, old.axis, old.permutation, old.transposed_b, old.scratch,
         )  # fmt: skip
         self.nodes[node.index] = node

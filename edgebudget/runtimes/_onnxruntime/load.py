@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
+from edgebudget.runtimes._onnxruntime.lowering import Fold
 from edgebudget.runtimes._onnxruntime.nchwc import Reordered
 
 STREAM_BYTES = 4 << 20  # DEFAULT_PROTOBUF_BLOCK_SIZE (core/graph/model.cc)
@@ -19,10 +20,17 @@ ALIGNED_SLACK_BYTES = 40  # an aligned block of malloc is on average this much l
 # Bookkeeping, measured with onnxruntime 1.31.1 on x86-64 by an allocation counter: chains of 20 and 120 equal nodes,
 # the difference by 100. The session is an empty chain's: kernel registries, schemas, thread pools.
 SESSION_BYTES = 1_285_800
-NODE_BYTES = 2_925  # Sigmoid: node, kernel, arguments
-NODE_KIND_BYTES = {"Conv": 9_700, "Gemm": 4_600}  # attributes and the kernel's own state
-ACTIVATION_BYTES = 1_680  # the attributes of a fused activation
-INITIALIZER_BYTES = 1_400  # names, maps, tensor and OrtValue
+NODE_BYTES = 3_100  # a node, its kernel and arguments: Sigmoid 2,928, Add 3,091, Clip 3,088, MatMul 3,268, Gelu 3,322
+NODE_KIND_BYTES = {  # attributes and a kernel's own state
+    "Conv": 7_540, "ConvTranspose": 7_540, "MaxPool": 6_590, "AveragePool": 6_590, "Gemm": 4_890,
+    "LayerNormalization": 4_770, "ReduceMean": 4_160, "Split": 2_950, "Gather": 3_690, "Softmax": 3_600, "Pad": 3_600,
+    "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490, "Reshape": 3_350, "HardSigmoid": 3_640,
+}  # fmt: skip
+FURTHER_OUTPUT_BYTES = 1_100  # of a Split
+BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,543
+ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
+INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
+REORDERED_BYTES = 860  # what is left of the original's entry
 VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
 # What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
 # name for each level of modules; the text is kept, in five pairs of strings a node.
@@ -70,11 +78,17 @@ class Loading:
     weight_nbytes: int
 
 
-def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, exported: Exported) -> int:
+def bookkeeping_nbytes(
+    order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported
+) -> int:
     """Return what the session holds beside tensors."""
-    nodes = sum(NODE_KIND_BYTES.get(n.kind, NODE_BYTES) + (ACTIVATION_BYTES if n.activation else 0) for n in order)
+    nodes = 0
+    for node in order:
+        nodes += NODE_KIND_BYTES.get(node.kind, NODE_BYTES) + FURTHER_OUTPUT_BYTES * (len(node.outputs) - 1)
+        nodes += (BLOCKED_BYTES if node.blocked else 0) + (ACTIVATION_BYTES if node.activation else 0)
+    weights = initializer_count * INITIALIZER_BYTES + reordered_count * REORDERED_BYTES
     metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
-    return SESSION_BYTES + nodes + initializer_count * INITIALIZER_BYTES + exported.value_count * VALUE_INFO_BYTES + metadata
+    return SESSION_BYTES + nodes + weights + exported.value_count * VALUE_INFO_BYTES + metadata
 
 
 def string_nbytes(nbytes: int) -> int:
@@ -87,8 +101,13 @@ def string_nbytes(nbytes: int) -> int:
     return capacity
 
 
-def load(graph: Graph, order: Sequence[Node], exported: Exported, reordered: Sequence[Reordered]) -> Loading:
-    """Return the heap over a load; `reordered` are the blocked copies in the order in which they are made."""
+def load(
+    graph: Graph, order: Sequence[Node], exported: Exported, folds: Sequence[Fold], reordered: Sequence[Reordered]
+) -> Loading:
+    """Return the heap over a load.
+
+    `folds` are the weights that ConstantFolding rearranges, `reordered` the blocked copies, in the order of the work.
+    """
     values = graph.values
     parsed = 0
     peak = 0
@@ -98,15 +117,21 @@ def load(graph: Graph, order: Sequence[Node], exported: Exported, reordered: Seq
             peak = max(peak, parsed + capacity + capacity // 2)  # grown: the old half is still there
         parsed += capacity
     protos = exported.metadata_nbytes + exported.value_count * VALUE_INFO_BYTES
-    peak = max(peak, parsed) + STREAM_BYTES + protos
+    peak = max(peak, parsed) + min(STREAM_BYTES, exported.file_nbytes(graph)) + protos
 
     held = {v: values[v].nbytes for v in exported.initializers}
     used = {v for node in order for v in node.inputs if v != ABSENT and values[v].constant}
-    overhead = bookkeeping_nbytes(order, len(used), exported)
+    overhead = bookkeeping_nbytes(order, len(used), len(reordered), exported)
     total = parsed
     for v in exported.initializers:
         peak = max(peak, overhead + total + held[v])
         total += held[v] - string_nbytes(held[v])
+    for fold in folds:
+        # every step copies its inputs for the kernel and keeps its output: gates, their concatenation, a new axis
+        whole = values[fold.result].nbytes
+        part = whole // len(fold.originals)
+        peak = max(peak, overhead + total + part + whole, overhead + total + 3 * whole, overhead + total + 4 * whole)
+        total += 3 * whole
     for copy in reordered:
         before, after = values[copy.original].nbytes, values[copy.copy].nbytes
         # the Initializer's own copy, the reordered vector, the proto's string, then the tensor
@@ -121,11 +146,14 @@ def load(graph: Graph, order: Sequence[Node], exported: Exported, reordered: Seq
             if v in held:
                 uses[v] = uses.get(v, 0) + 1
     copied = sum(held.get(copy.copy, 0) for copy in reordered)
+    packed: set[tuple[int, str]] = set()
     for node in order:
         for v, nbytes in packings(graph, node):
-            copied += nbytes
-            total += nbytes
-            peak = max(peak, overhead + total)
+            peak = max(peak, overhead + total + nbytes)
+            if (v, node.kind) not in packed:  # equal packed bytes of one kind of kernel are kept once
+                packed.add((v, node.kind))
+                copied += nbytes
+                total += nbytes
             uses[v] -= 1
             if not uses[v]:
                 total -= held[v]
@@ -141,9 +169,6 @@ def packings(graph: Graph, node: Node) -> list[tuple[int, int]]:
             columns, rows = weight.shape if node.transposed_b else weight.shape[::-1]
             return [(node.inputs[1], packed_gemm_nbytes(columns, rows))]
     if node.kind in ("LSTM", "GRU"):
-        return [
-            (v, packed_gemm_nbytes(values[v].shape[0], values[v].shape[1]))
-            for v in node.inputs[1:3]
-            if v != ABSENT and values[v].constant and len(values[v].shape) == 2
-        ]
+        shapes = [(v, values[v].shape) for v in node.inputs[1:3] if v != ABSENT]
+        return [(v, shape[0] * packed_gemm_nbytes(shape[1], shape[2])) for v, shape in shapes if len(shape) == 3]
     return []

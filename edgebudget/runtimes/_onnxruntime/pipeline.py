@@ -7,7 +7,7 @@ from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 from edgebudget.runtimes._onnxruntime.load import Exported
-from edgebudget.runtimes._onnxruntime.lowering import Lowering
+from edgebudget.runtimes._onnxruntime.lowering import Fold, Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
 
@@ -18,6 +18,7 @@ class Program:
     graph: Graph
     order: tuple[Node, ...]
     exported: Exported
+    folds: tuple[Fold, ...]
     reordered: tuple[Reordered, ...]
     unmodelled_ops: tuple[str, ...]
 
@@ -27,8 +28,9 @@ def compile_program(traced: TracedGraph, block: int) -> Program:
     lowering = Lowering(traced)
     graph = lowering.run()
     graph.prune()
+    sources = {fold.result: fold.originals for fold in lowering.folds}
     exported = Exported(
-        graph.initializers(),
+        tuple(dict.fromkeys(o for v in graph.initializers() for o in sources.get(v, (v,)))),
         tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values()),
     )
     optimizers.push_transposes(graph)
@@ -46,4 +48,4 @@ def compile_program(traced: TracedGraph, block: int) -> Program:
             node.scratch = (kernels.convolution_scratch_nbytes(graph, node, arm=block == 1),)
         elif node.kind == "ConvTranspose":
             node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
-    return Program(graph, tuple(order), exported, tuple(reordered), tuple(lowering.unmodelled))
+    return Program(graph, tuple(order), exported, tuple(lowering.folds), tuple(reordered), tuple(lowering.unmodelled))

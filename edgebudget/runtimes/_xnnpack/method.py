@@ -5,8 +5,9 @@ orders the graph anew once delegates are fused: breadth first from what needs no
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from edgebudget.planning import Buffer
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
@@ -17,7 +18,10 @@ DELEGATE_SLACK_BYTES = 64  # exir/memory_planning.py: added to each pool where a
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call of the method: a delegate (its number) or a portable operator (-1), with the values it reads and makes."""
+    """One call of the method: a delegate (its number) or a portable operator (-1), with the values it reads and makes.
+
+    A value that crosses from delegate to delegate as int8 is written `~value`.
+    """
 
     delegate: int
     ops: tuple[EdgeOp, ...]
@@ -25,11 +29,15 @@ class Step:
     makes: tuple[int, ...]
 
 
-def steps_of(graph: EdgeGraph, delegate_of: list[int], readers: Mapping[int, list[EdgeOp]]) -> list[Step]:
-    """Return the method's calls in the order they run. Pure."""
+def steps_of(graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]]) -> list[Step]:
+    """Return the method's calls in the order they run; operators carry their delegate. Pure."""
     groups: dict[int, list[EdgeOp]] = {}
     singles: list[tuple[int, list[EdgeOp]]] = []
-    for op, delegate in zip(graph.ops, delegate_of, strict=True):
+    maker: dict[int, int] = {}
+    for op in graph.ops:
+        delegate = op.delegate
+        for v in op.outputs:
+            maker[v] = delegate
         if delegate < 0:
             singles.append((-1, [op]))
         elif delegate in groups:
@@ -37,24 +45,46 @@ def steps_of(graph: EdgeGraph, delegate_of: list[int], readers: Mapping[int, lis
         else:
             groups[delegate] = [op]
             singles.append((delegate, groups[delegate]))
-    kept = set(graph.outputs)
-    steps = [_step(graph, delegate, ops, readers, kept) for delegate, ops in singles]
+    steps = [_step(graph, delegate, ops, readers, maker) for delegate, ops in singles]
     return _breadth_first(steps)
 
 
 def _step(
-    graph: EdgeGraph, delegate: int, ops: list[EdgeOp], readers: Mapping[int, list[EdgeOp]], kept: set[int]
+    graph: EdgeGraph, delegate: int, ops: list[EdgeOp], readers: Mapping[int, Sequence[EdgeOp]], maker: Mapping[int, int]
 ) -> Step:
-    inside = {id(op) for op in ops}
-    made = {v for op in ops for v in op.outputs}
-    reads = dict.fromkeys(v for op in ops for v in op.inputs if v not in made and not graph.constant[v])
-    makes = [
-        v
-        for op in ops
-        for v in op.outputs
-        if delegate < 0 or v in kept or any(id(reader) not in inside for reader in readers.get(v, ()))
-    ]
+    reads: dict[int, None] = {}
+    makes: list[int] = []
+    for op in ops:
+        for v in op.inputs:
+            source = maker.get(v, -1)
+            if graph.constant[v] or (source == delegate and delegate >= 0):
+                continue
+            reads[~v if delegate >= 0 and source >= 0 and v in graph.int8 else v] = None
+        for v in op.outputs:
+            if delegate < 0:
+                makes.append(v)
+                continue
+            plain, int8 = leaves(graph, delegate, v, readers)
+            if plain:
+                makes.append(v)
+            if int8:
+                makes.append(~v)
     return Step(delegate, tuple(ops), tuple(reads), tuple(makes))
+
+
+def leaves(graph: EdgeGraph, delegate: int, value: int, readers: Mapping[int, Sequence[EdgeOp]]) -> tuple[bool, bool]:
+    """Return whether `value` leaves the delegate that makes it as a float, and whether as int8.
+
+    A dequantize node goes with what reads it: into the other delegate, or, before a portable operator, to the maker.
+    """
+    plain, int8 = value in graph.kept, False
+    for reader in readers.get(value, ()):
+        if reader.delegate != delegate:
+            if value in graph.int8 and reader.delegate >= 0:
+                int8 = True
+            else:
+                plain = True
+    return plain, int8
 
 
 def _breadth_first(steps: list[Step]) -> list[Step]:
@@ -90,7 +120,7 @@ def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
     for v in graph.outputs:
         if v in last:
             last[v] = len(steps) + 1
-    return [Buffer(v, graph.nbytes(v), first[v], last[v]) for v in first]
+    return [Buffer(v, graph.nbytes(v) if v >= 0 else prod(graph.shapes[~v]), first[v], last[v]) for v in first]
 
 
 def arena_bytes(buffers: list[Buffer]) -> int:
