@@ -258,6 +258,8 @@ def _caveats(
     estimated = profile.estimated_fields()
     if estimated:
         said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
+    if layout.runtime_bytes == 0:
+        said.append(f"The fixed cost of {estimate.runtime} itself is not counted: there is no figure for it.")
     region_bytes = profile.memory.largest_region_bytes
     if region_bytes is not None and layout.activation_bytes > region_bytes:
         said.append(
