@@ -31,7 +31,7 @@ Operator = torch._ops.OpOverload
 aten = torch.ops.aten
 
 _METADATA = {aten.size.default, aten.stride.default, aten.storage_offset.default, aten.numel.default, aten.dim.default}
-_KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec, aten._fused_rms_norm.default}
+_KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 """Composite operators that `torch.export.default_decompositions` leaves alone (torch/export/decomp_utils.py)."""
 
 _CPU = torch.device("cpu")
@@ -210,8 +210,6 @@ def _table() -> Mapping[Operator, Callable[..., object]]:
         _TABLE.update(cast("dict[Operator, Callable[..., object]]", _core_aten_decompositions_post_autograd()))
         extra = get_decompositions([aten.linalg_vector_norm.default])
         _TABLE.update(cast("dict[Operator, Callable[..., object]]", extra))
-        for kept in _KEPT_WHOLE:
-            _TABLE.pop(kept, None)
     return _TABLE
 
 
@@ -231,12 +229,14 @@ class _Decomposer:
         self._inner: dict[int, int] = {}  # id of a fake tensor, to value
         self._keep: list[object] = []
         self._module = ""  # of the operator at hand
+        self._written: dict[int, int] = {}  # storage from before the forward, to the value written to it last
 
     def run(self) -> TracedGraph:
         with self._engine.entered():
             for op in self._graph.ops:
                 self._replay(op)
             outputs = tuple(self._value(t) for t in self._graph.outputs)
+            self._write_back()
         inputs = tuple(self._value(t) for t in self._graph.inputs)
         return self._finish(inputs, outputs)
 
@@ -265,10 +265,20 @@ class _Decomposer:
             key = (spec.storage, spec.shape, spec.stride, spec.dtype, spec.offset)
             value = self._shared.get(key)
             if value is None:
-                value = self._shared[key] = self._new(self._meta_of(spec))
+                value = self._new(self._meta_of(spec))
                 self._roots[value] = (spec.storage, spec)
+                if self._graph.storages[spec.storage].role is Role.ACTIVATION:
+                    value = self._lift(value)
+                self._shared[key] = value
             self._value_of[tensor] = value
         return value
+
+    def _lift(self, constant: int) -> int:
+        """Return the copy that export makes of a tensor which Python made from data while the model ran."""
+        meta = self._values[constant]
+        copy = self._new(meta)
+        self._calls.append(_Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module))
+        return copy
 
     def _value_of_inner(self, inner: Tensor) -> int:
         value = self._inner.get(id(inner))
@@ -396,6 +406,7 @@ class _Decomposer:
             for tensor in op.inputs:
                 if self._value_of.get(tensor) == old:
                     self._value_of[tensor] = new
+                    self._written[self._graph.tensors[tensor].storage] = new
         for tensor, number in zip(op.outputs, template.outputs, strict=True):
             self._value_of[tensor] = values[number]
 
@@ -444,6 +455,18 @@ class _Decomposer:
             metas = tuple(self._values[i] for i in outputs)
             self._calls.append(_Call(name_of(func), as_args, as_kwargs, inputs, tuple(outputs), metas, self._module))
         del recorder.calls[mark:]
+
+    def _write_back(self) -> None:
+        """Copy what was written to weights, buffers and inputs back into them, after all else, as export does."""
+        roots = {storage: value for value, (storage, _) in reversed(self._roots.items())}
+        for tensor in list(self._outer):
+            spec = self._graph.tensors[tensor]
+            if spec.storage in self._live and self._roots.get(self._value_of.get(tensor, -1)):
+                self._written[spec.storage] = self._value(tensor)
+        for storage, value in self._written.items():
+            root = roots.get(storage)
+            if root is not None and root != value and self._graph.storages[storage].role is not Role.ACTIVATION:
+                self._calls.append(_Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
 
     # ---- the new graph
 
@@ -523,7 +546,7 @@ def _without_dead(calls: Sequence[_Call], outputs: Sequence[int]) -> list[_Call]
     needed = set(outputs)
     kept = []
     for call in reversed(calls):
-        if not needed.isdisjoint(call.outputs):
+        if not needed.isdisjoint(call.outputs) or not call.outputs:  # without outputs: it writes back
             needed.update(call.inputs)
             kept.append(call)
     return kept[::-1]
