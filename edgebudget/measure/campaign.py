@@ -3,7 +3,7 @@
 import itertools
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from edgebudget.measure import BACKENDS
 from edgebudget.measure.environment import provenance, worker_environment
 from edgebudget.measure.interface import Failure, Measurement, Subject
 from edgebudget.measure.native_build import heap_counter
-from edgebudget.measure.preparation import Prepared, last_line, prepare_apart
+from edgebudget.measure.preparation import Prepared, Preparer, last_line
 from edgebudget.measure.records import failure_line, parse_failures, parse_measurements, parse_observation, to_json_line
 
 THREADS = 1
@@ -29,22 +29,30 @@ def measure(subjects: Sequence[Subject]) -> Iterator[Measurement | Failure]:
     for name in sorted({subject.backend for subject in subjects}):
         BACKENDS.get(name).require()
     counter = heap_counter()
-    for _, together in itertools.groupby(subjects, key=lambda subject: (subject.model, subject.inputs)):
-        with tempfile.TemporaryDirectory(prefix="edgebudget-") as folder:
-            for answer in prepare_apart(list(together), Path(folder), PREPARE_SECONDS):
-                yield answer if isinstance(answer, Failure) else _measured(answer, counter)
+    with Preparer(PREPARE_SECONDS) as preparer:
+        for _, together in itertools.groupby(subjects, key=lambda subject: (subject.model, subject.inputs)):
+            with tempfile.TemporaryDirectory(prefix="edgebudget-") as folder:
+                for subject in together:
+                    answer = preparer.prepare(subject, Path(folder))
+                    yield answer if isinstance(answer, Failure) else _measured(answer, counter)
 
 
 def measure_to_file(subjects: Iterable[Subject], path: Path, tell: Callable[[Measurement | Failure], None]) -> None:
-    """Append to `path` what it does not hold yet, a line at a time, flushed whole; call `tell` after each.
+    """Append to `path` what it does not hold yet, as `measure_to_files` does."""
+    measure_to_files(dict.fromkeys(subjects, path), tell)
 
-    What fails goes to `failures_path(path)` and is not tried again until its line is deleted there. A last line that
-    was cut off by a kill is removed first. Raises CalibrationError when `path` holds anything else than measurements.
+
+def measure_to_files(paths: Mapping[Subject, Path], tell: Callable[[Measurement | Failure], None]) -> None:
+    """Append each subject to its file unless it is there, a line at a time, flushed whole; call `tell` after each.
+
+    What fails goes to `failures_path` of that file and is not tried again until its line is deleted there. A last line
+    that was cut off by a kill is removed first. Raises CalibrationError when a file holds anything else.
     """
-    known = recorded(path)
-    left = [subject for subject in dict.fromkeys(subjects) if subject not in known]
-    path.parent.mkdir(parents=True, exist_ok=True)
+    known = {path: recorded(path) for path in set(paths.values())}
+    left = [subject for subject, path in paths.items() if subject not in known[path]]
     for result in measure(left):
+        path = paths[result.subject]
+        path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(result, Failure):
             _append(failures_path(path), failure_line(result))
         else:

@@ -1,16 +1,18 @@
-"""Models become artefacts in a process of their own, one a model: what measures stays free of torch and its memory."""
+"""Models become artefacts in a process of its own: what measures stays free of torch and its memory."""
 
 import json
+import select
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 
 from edgebudget.measure.environment import preparation_environment
 from edgebudget.measure.interface import Artefact, Failure, Subject
 
-ANSWERS = "answers.jsonl"
+MODELS_PER_PROCESS = 10  # exporters keep what they traced: a process that goes on for ever only grows
 
 
 @dataclass(frozen=True)
@@ -22,39 +24,73 @@ class Prepared:
     parameter_numel: int
 
 
-def prepare_apart(subjects: Sequence[Subject], folder: Path, timeout_seconds: float) -> Iterator[Prepared | Failure]:
-    """Yield an answer for each of `subjects`, all of one model and one set of inputs, made in a process of its own.
+class Preparer:
+    """A process that makes artefacts, one after the other, started when first asked and again when it died.
 
-    A process that dies or runs over its time fails the subject in hand; the others go on in a new one.
+    Importing and warming up the exporters costs as much as lowering a small model, which is why it is kept.
     """
-    left = list(subjects)
-    while left:
-        (folder / ANSWERS).unlink(missing_ok=True)
-        end = _run(left, folder, timeout_seconds)
-        answers = (folder / ANSWERS).read_text().splitlines() if (folder / ANSWERS).exists() else []
-        for subject, line in zip(left, answers, strict=False):
-            yield _parse(subject, json.loads(line))
-        left = left[len(answers) :]
-        if left:
-            yield Failure(left.pop(0), end)
 
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._process: subprocess.Popen[str] | None = None
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed on leaving
+        self._models: set[tuple[str, tuple[str, ...]]] = set()
 
-def _run(subjects: Sequence[Subject], folder: Path, timeout_seconds: float) -> str:
-    request = {"folder": str(folder), "subjects": [asdict(subject) for subject in subjects]}
-    command = [sys.executable, "-m", "edgebudget.measure.workers.preparation"]
-    try:
-        result = subprocess.run(
-            command,
-            input=json.dumps(request),
-            capture_output=True,
-            text=True,
-            env=preparation_environment(),
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"Making the artefact took more than {timeout_seconds:.0f} s."
-    return f"The process that makes the artefact ended with {result.returncode}: {last_line(result.stderr)}"
+    def __enter__(self) -> "Preparer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stop()
+        self._errors.close()
+
+    def prepare(self, subject: Subject, folder: Path) -> Prepared | Failure:
+        """Return the artefact of `subject`, written below `folder`, which is one model's alone.
+
+        A process that dies or runs over its time fails this subject only.
+        """
+        self._models.add((subject.model, subject.inputs))
+        if len(self._models) > MODELS_PER_PROCESS:
+            self._stop()
+            self._models = {(subject.model, subject.inputs)}
+        process = self._running()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps({**asdict(subject), "folder": str(folder)}) + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:  # it died; the answer that does not come says so
+            pass
+        ready, _, _ = select.select([process.stdout], [], [], self._timeout_seconds)
+        line = process.stdout.readline() if ready else ""
+        if line.endswith("\n"):
+            return _parse(subject, json.loads(line))
+        code = process.wait() if ready else None
+        self._stop()
+        if code is None:
+            return Failure(subject, f"Making the artefact took more than {self._timeout_seconds:.0f} s.")
+        self._errors.seek(0)
+        said = last_line(self._errors.read())
+        return Failure(subject, f"The process that makes the artefact ended with {code}: {said}")
+
+    def _running(self) -> "subprocess.Popen[str]":
+        if self._process is None:
+            self._errors.seek(0)
+            self._errors.truncate()
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edgebudget.measure.workers.preparation"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=preparation_environment(),
+            )
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
 def last_line(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgebudget.measure.campaign import measure_to_file
+from edgebudget.measure.campaign import measure_to_files
 from edgebudget.measure.interface import Failure, Measurement, Subject
 
 Kind = Literal["cnn", "transformer", "segmentation", "video", "recurrent", "text", "audio", "enhancement"]
@@ -160,5 +160,5 @@ def record(entries: Sequence[Entry], folder: Path, tell: Callable[[Measurement |
 
     Calls `tell` after each; raises what `measure_to_file` raises.
     """
-    for entry in entries:
-        measure_to_file(entry.subjects(), data_file(folder, entry.part), tell)
+    parts = {subject: entry.part for entry in entries for subject in entry.subjects()}
+    measure_to_files({subject: data_file(folder, part) for subject, part in parts.items()}, tell)

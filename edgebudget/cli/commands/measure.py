@@ -73,10 +73,9 @@ def _subjects(
     models: list[str], backends: tuple[str, ...], dtypes: tuple[str, ...], inputs: list[str]
 ) -> "tuple[Subject, ...]":
     from edgebudget.errors import UsageError
-    from edgebudget.inputs import parse_input
     from edgebudget.measure import BACKENDS
     from edgebudget.measure.interface import Subject
-    from edgebudget.measure.models import default_shapes
+    from edgebudget.measure.models import input_shapes
 
     pairs = []
     for name in backends:
@@ -88,14 +87,10 @@ def _subjects(
         BACKENDS.get(name).require()
     if not pairs:
         raise UsageError("No backend was named.", f"Give --backend one of {', '.join(BACKENDS.names())}.")
-    given = []
-    for text in inputs:
-        spec = parse_input(text)
-        given.append("x".join(map(str, spec.shape)) + ":" + (spec.dtype or "float32"))
     return tuple(
         Subject(model, shapes, name, dtype)
         for model in models
-        for shapes in [tuple(given) or default_shapes(model)]
+        for shapes in [input_shapes(model, inputs)]
         for name, dtype in pairs
     )
 

@@ -3,10 +3,13 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgebudget.measure.backends._executorch_program import PACKAGES, WORKER, package_folder, runner_command, written
 from edgebudget.measure.interface import Artefact, Subject
-from edgebudget.measure.models import BuiltModel
+
+if TYPE_CHECKING:
+    from edgebudget.measure.models import BuiltModel
 
 
 class ExecutorchPortable:
@@ -22,7 +25,7 @@ class ExecutorchPortable:
         """Raise MissingExtraError without the package executorch."""
         package_folder(f"The backend '{self.name}'")
 
-    def prepare(self, built: BuiltModel, dtype: str, folder: Path) -> Artefact:
+    def prepare(self, built: "BuiltModel", dtype: str, folder: Path) -> Artefact:
         """Return the `.pte` with its planned buffers."""
         import torch
         from executorch.exir import to_edge

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from edgebudget.measure.backends._executorch_program import PACKAGES, WORKER, package_folder, runner_command, written
 from edgebudget.measure.interface import Artefact, Subject
-from edgebudget.measure.models import BuiltModel
 
 if TYPE_CHECKING:
     import torch
+
+    from edgebudget.measure.models import BuiltModel
 
 
 class ExecutorchXnnpack:
@@ -26,7 +27,7 @@ class ExecutorchXnnpack:
         """Raise MissingExtraError without the package executorch."""
         package_folder(f"The backend '{self.name}'")
 
-    def prepare(self, built: BuiltModel, dtype: str, folder: Path) -> Artefact:
+    def prepare(self, built: "BuiltModel", dtype: str, folder: Path) -> Artefact:
         """Return the `.pte` with its planned buffers, delegates, and the operators left outside."""
         import torch
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -45,7 +46,7 @@ class ExecutorchXnnpack:
         return runner_command(subject, artefact, threads, runs)
 
 
-def _quantized(built: BuiltModel) -> "tuple[torch.nn.Module, dict[str, str]]":
+def _quantized(built: "BuiltModel") -> "tuple[torch.nn.Module, dict[str, str]]":
     import torch
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from edgebudget.errors import MissingExtraError
 from edgebudget.measure.interface import Artefact, Subject
-from edgebudget.measure.models import BuiltModel
 
 if TYPE_CHECKING:
     import numpy
+
+    from edgebudget.measure.models import BuiltModel
 
 
 class OnnxRuntime:
@@ -30,7 +31,7 @@ class OnnxRuntime:
             if importlib.util.find_spec(package) is None:
                 raise MissingExtraError(package, "onnxruntime", f"The backend '{self.name}'")
 
-    def prepare(self, built: BuiltModel, dtype: str, folder: Path) -> Artefact:
+    def prepare(self, built: "BuiltModel", dtype: str, folder: Path) -> Artefact:
         """Return the `.onnx` file."""
         import torch
 
@@ -62,7 +63,7 @@ class OnnxRuntime:
         return [sys.executable, "-m", module, str(artefact.path), str(threads), str(runs), *subject.inputs]
 
 
-def _quantize(source: Path, target: Path, built: BuiltModel) -> str:
+def _quantize(source: Path, target: Path, built: "BuiltModel") -> str:
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -3,9 +3,12 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgebudget.measure.interface import Artefact, Subject
-from edgebudget.measure.models import BuiltModel
+
+if TYPE_CHECKING:
+    from edgebudget.measure.models import BuiltModel
 
 
 class PytorchCpu:
@@ -20,7 +23,7 @@ class PytorchCpu:
     def require(self) -> None:
         """Nothing beyond torch, which the package depends on."""
 
-    def prepare(self, built: BuiltModel, dtype: str, folder: Path) -> Artefact:
+    def prepare(self, built: "BuiltModel", dtype: str, folder: Path) -> Artefact:
         """Return an empty artefact."""
         return Artefact(settings={"mode": "inference_mode", "load": "built with random weights"})
 

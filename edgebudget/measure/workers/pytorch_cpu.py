@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from edgebudget.measure.models import example_inputs, model_builder
+from edgebudget.measure.models import build_model, example_inputs, input_shapes
 from edgebudget.measure.workers.probe import Probe
 
 
@@ -69,8 +69,7 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
     probe = Probe()
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(threads)
-    builder = model_builder(model)
-    inputs = example_inputs(shapes)
+    inputs = example_inputs(input_shapes(model, shapes))  # and all that the model imports is imported
     gc.collect()
     phases = {}
 
@@ -78,7 +77,7 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
     phases["baseline"] = probe.read()
 
     probe.reset_peaks()
-    module = builder()
+    module = build_model(model, shapes).module
     phases["load"] = probe.read()
 
     allocator = allocator_peaks_aside(module, inputs)
