@@ -52,6 +52,7 @@ class Exported:
 
     initializers: tuple[int, ...]
     node_count: int
+    typed_count: int  # values with a type in the file: a quantizer gives none to what it adds
     depths: tuple[int, ...]
 
     @property
@@ -67,7 +68,7 @@ class Exported:
         return (
             sum(graph.values[v].nbytes + FILE_INITIALIZER_BYTES for v in self.initializers)
             + self.node_count * FILE_NODE_BYTES
-            + self.value_count * FILE_VALUE_BYTES
+            + self.typed_count * FILE_VALUE_BYTES
             + self.metadata_nbytes
         )
 

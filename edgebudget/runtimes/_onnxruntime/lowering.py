@@ -158,7 +158,7 @@ class Lowering:
         elif name in UNARY:
             self._emit(op, UNARY[name], inputs)
         elif name in BINARY:
-            self._emit(op, BINARY[name], inputs)
+            self._binary(op, name, inputs)
         elif name in REDUCED:
             self._emit(op, REDUCED[name], [inputs[0], self.constant((1,))])
         elif name in GATHERED:
@@ -328,7 +328,7 @@ class Lowering:
                 break
         else:
             return value
-        if node is not None and node.kind in ("Mul", "Div") and len(node.inputs) == 1:
+        if node is not None and node.kind in ("Mul", "Div") and not self.shape(node.inputs[1]):
             return node.inputs[0]
         return value
 
@@ -480,8 +480,20 @@ class Lowering:
         gate = self._step(op, "HardSigmoid", inputs[:1], self.shape(inputs[0]))
         self._emit(op, "Mul", [inputs[0], gate])
 
-    def _binary(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, BINARY[op.name.rstrip("_")], inputs)
+    def _binary(self, op: Op, name: str, inputs: Sequence[int]) -> None:
+        """A number beside a tensor becomes an initializer; adding nothing and multiplying by one disappear."""
+        if len(inputs) > 1 or len(op.args) < 2:
+            self._emit(op, BINARY[name], inputs)
+            return
+        neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1}.get(name)
+        numbers = [a for a in op.args[:2] if isinstance(a, int | float) and not isinstance(a, Ref)]
+        if neutral is not None and neutral in numbers and self.shape(inputs[0]) == self._spec_shape(op):
+            self._bind(op, inputs[0])
+        else:
+            self._emit(op, BINARY[name], [inputs[0], self.constant((), 4)])
+
+    def _spec_shape(self, op: Op) -> tuple[int, ...]:
+        return self.traced.tensors[op.outputs[0]].shape
 
     def _rsqrt(self, op: Op, inputs: Sequence[int]) -> None:
         root = self._step(op, "Sqrt", inputs[:1], self.shape(inputs[0]))

@@ -113,7 +113,7 @@ def fuse_activations(graph: Graph) -> None:
     """ConvActivationFusion and GemmActivationFusion: an activation that alone reads the product is computed with it."""
     readers = graph.consumers()
     results = set(graph.results)
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():  # a fused node is a new one: it decides how siblings are ordered from here on
         if node.kind not in ("Conv", "Gemm") or node.activation or node.outputs[0] in results:
             continue
         after = readers.get(node.outputs[0], [])
@@ -134,6 +134,8 @@ def fuse_additions(graph: Graph) -> None:
         if node.kind != "Add" or node.index not in graph.nodes or len(node.inputs) != 2:
             continue
         shapes = {graph.values[v].shape for v in node.inputs}
+        if len(graph.values[node.outputs[0]].shape) != 4:
+            continue
         for mine, other in (node.inputs, node.inputs[::-1]):
             conv = producers.get(mine)
             if conv is None or conv.kind != "Conv" or conv.blocked or conv.activation or conv.index not in graph.nodes:

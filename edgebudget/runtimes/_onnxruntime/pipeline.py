@@ -33,6 +33,7 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
     optimizers.push_transposes(graph)
     node_count = len(depths)
+    typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph)
         depths = () if lowering.rewritten else depths
@@ -42,7 +43,7 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
         written = graph.initializers()
     sources = {fold.result: fold.originals for fold in lowering.folds}
     initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
-    exported = Exported(initializers, node_count, depths)
+    exported = Exported(initializers, node_count, typed_count, depths)
     optimizers.fuse_activations(graph)
     if int8:
         quantization.to_channels_last(graph)
