@@ -67,7 +67,8 @@ def test_a_forward_that_reads_values(case: str) -> None:
     with pytest.raises(DataDependentError) as caught:
         trace(model, (X,), name="reader")
     assert caught.value.message == (
-        f"reader: module '1.1' (Forward) reads the values of a tensor at {target}, and a trace without weights has none."
+        "reader: module '1.1' (Forward) reads the values of a tensor at "
+        f"{target}, and a trace without weights has none."
     )
     assert "out of the forward" in caught.value.hint
     assert caught.value.exit_code == 2
@@ -164,7 +165,7 @@ def test_quantized_and_nested_inputs_are_refused() -> None:
         trace(nn.ReLU(), (quantized,))
     for layout in (torch.strided, torch.jagged):
         nested = torch.nested.nested_tensor([torch.ones(2, 8), torch.ones(3, 8)], layout=layout)
-        with pytest.raises(TraceError, match="nested|jagged"):
+        with pytest.raises(TraceError, match=r"nested|jagged"):
             trace(nn.ReLU(), (nested,))
 
 
