@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from profile_texts import UNREADABLE, VALID, write
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles.lint import Finding, lint_paths
+from tests.profile_texts import UNREADABLE, VALID, write
 
 SOURCED = VALID + "".join(
     f"  - {{field: {field}, title: data sheet, read_on: 2026-11-21, confidence: verified}}\n"
@@ -99,5 +99,5 @@ def test_slow_memory_may_exceed_the_chips_ram(tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ProfileError, match="neither a folder nor a .yaml file"):
+    with pytest.raises(ProfileError, match=r"neither a folder nor a \.yaml file"):
         lint_paths([tmp_path / "nothing"])

@@ -4,11 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
-from profile_texts import VALID, write
 
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
+from edgebudget.profiles.find import ProfileFile
 from edgebudget.profiles.interface import Source
+from edgebudget.profiles.lint import lint_paths
+from edgebudget.profiles.load import load_file
+from tests.profile_texts import VALID, write
 
 
 @pytest.fixture
@@ -40,7 +43,8 @@ def test_a_path_a_name_a_glob_and_all(tmp_path: Path) -> None:
     path = write(tmp_path, VALID)
     assert [p.name for p in resolve_devices([path, "rp2040", path])] == ["board", "rp2040"]
     boards = [p.name for p in resolve_devices(["raspberrypi*", "raspberrypi"])]
-    assert "raspberrypi-4b-4gb" in boards and len(boards) == len(set(boards)) >= 8
+    assert "raspberrypi-4b-4gb" in boards
+    assert len(boards) == len(set(boards)) >= 8
     assert "raspberrypi-4b" not in boards  # abstract
     assert [p.name for p in resolve_devices(["all"])] == profile_names()
     assert resolve_devices([]) == []
@@ -143,7 +147,8 @@ def test_extends_merges_and_the_child_wins(folder: Path) -> None:
     assert profile.display_name == "Board"
     assert profile.memory.ram_bytes == 8 * 2**30
     assert profile.memory.safety_margin_percent == 20
-    assert profile.cpu.isa == "armv8-a" and profile.cpu.cores == ("cortex-a76", "cortex-a55")
+    assert profile.cpu.isa == "armv8-a"
+    assert profile.cpu.cores == ("cortex-a76", "cortex-a55")
     assert profile.notes == ("mine", "from the parent")
     # The parent's sources for figures that the child gives itself say nothing about them.
     assert profile.sources == (Source("memory.ram", "child's", "2026-11-22", "likely"),)
@@ -156,6 +161,12 @@ def test_extends_may_name_a_shipped_profile_or_its_alias(tmp_path: Path) -> None
     assert profile.display_name == "Mine"
     assert profile.memory == load_profile("raspberrypi").memory
     assert profile.sources == load_profile("raspberrypi").sources
+
+
+def test_yml_is_yaml(folder: Path) -> None:
+    (folder / "base.yml").write_text(VALID.replace("name: board", "name: base"))
+    (folder / "mine.yml").write_text("schema_version: 1\nname: mine\nextends: base\n")
+    assert load_profile("mine").memory == load_profile(str(folder / "base.yml")).memory
 
 
 def test_an_extends_loop_names_the_chain(folder: Path) -> None:
@@ -181,11 +192,12 @@ def test_an_unknown_parent_is_named(parent: str, tmp_path: Path) -> None:
 def test_what_is_missing_after_resolving_is_named(folder: Path) -> None:
     write(folder, "schema_version: 1\nname: base\nabstract: true\nmemory: {ram: 1 GiB}\n", "base")
     path = write(folder, "schema_version: 1\nname: mine\nextends: base\nmemory: {safety_margin: 0}\n", "mine")
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(ProfileError, match=r"mine\.yaml: \w+: missing; write, for example") as caught:
         load_profile(path)
-    assert "mine.yaml: memory: needs idle_available or process_limit" in str(caught.value) or (
-        "mine.yaml: display_name: missing" in str(caught.value)
-    )
+    assert caught.value.hint.startswith("4 more: ")
+    assert {finding.field for finding in lint_paths([Path(path)])} == {
+        "display_name", "class", "cpu", "default_runtime", "memory.idle_available"
+    }  # fmt: skip
 
 
 def test_a_broken_parent_is_reported_in_its_own_file(folder: Path) -> None:
@@ -222,3 +234,20 @@ def test_dates_and_words_stay_text(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path, VALID.replace("display_name: Board", "display_name: yes")))
     assert profile.display_name == "yes"
     assert profile.sources[0].read_on == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("4 GiB", "4 GB", r"memory\.ram: '4 GB' is ambiguous"),
+        ("  ram: 4 GiB\n", "", r"memory\.ram: missing"),
+        ("[cortex-a72]", "7", r"cpu\.cores: 7 is not a list"),
+        ("display_name: Board", "display_name: [Board]", "display_name: a list is not text"),
+        ("cpu: {isa: armv8-a, cores: [cortex-a72], pointer_bits: 64}", "cpu: 7", "cpu: 7 is not a mapping"),
+    ],
+)
+def test_a_shipped_profile_that_somebody_broke_is_explained_too(old: str, new: str, words: str, tmp_path: Path) -> None:
+    """Shipped profiles are read without the schema; it is asked where one cannot be converted."""
+    file = ProfileFile(Path(write(tmp_path, VALID.replace(old, new))), shipped=True)
+    with pytest.raises(ProfileError, match=words):
+        load_file(file)

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from profile_texts import UNREADABLE, VALID, write
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles import load_profile
 from edgebudget.profiles.schema import schema_problems, schema_text
+from tests.profile_texts import UNREADABLE, VALID, write
 
 # (what to replace, by what, where the message says it is, words of the message)
 BROKEN = {
@@ -83,7 +83,7 @@ BROKEN = {
     "region without a size": ("  ram:", "  regions: [{name: a}]\n  ram:", "memory.regions[0].size", "missing"),
     "extends is a list": ("class: sbc", "class: sbc\nextends: [a]", "extends", "is not text"),
     "no RAM": ("  ram: 4 GiB\n", "", "memory.ram", "missing; write, for example, 'ram: 4 GiB'"),
-    "no budget": ("  idle_available: 3 GiB\n", "", "memory", "needs idle_available or process_limit"),
+    "no budget": ("  idle_available: 3 GiB\n", "", "memory.idle_available", "process_limit as well"),
     "no margin": ("  safety_margin: 20%\n", "", "memory.safety_margin", "missing"),
     "no name": ("name: board\n", "", "name", "missing"),
     "no version": ("schema_version: 1\n", "", "schema_version", "missing"),
@@ -136,6 +136,12 @@ def test_the_other_problems_are_counted_in_the_hint(tmp_path: Path) -> None:
         load_profile(path)
     assert caught.value.message.startswith(f"{path}: class: ")
     assert caught.value.hint == f"1 more: edgebudget devices lint {path}"
+
+
+def test_what_is_wrong_comes_before_what_is_missing(tmp_path: Path) -> None:
+    path = write(tmp_path, "schema_version: 1\nname: board\nclass: sbc\nmemory: {ram: 4 GB}\n")
+    with pytest.raises(ProfileError, match=r"memory\.ram: '4 GB' is ambiguous"):
+        load_profile(path)
 
 
 def test_schema_is_a_valid_json_schema_and_closed_at_every_level() -> None:

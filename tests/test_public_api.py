@@ -11,8 +11,9 @@ from torch import nn
 import edgebudget as eb
 from edgebudget.errors import UsageError
 from edgebudget.graph import TracedGraph
-from edgebudget.pipeline import Request, check_graph, recommend, resolve_asked, run
+from edgebudget.pipeline import Request, check_graph, check_model, recommend, resolve_asked, run
 from edgebudget.profiles import load_profile
+from edgebudget.report import ReportError
 from edgebudget.verdict import Decision
 from tests.handmade import GO_RESULT, with_decision
 
@@ -72,6 +73,17 @@ def test_a_failing_option_is_an_error_with_its_reason(graph: TracedGraph, monkey
     assert result.decision is Decision.ERROR
     assert result.reasons == ("Not this one. Take another.",)
     assert (result.batch, result.peak_bytes) == (2, None)
+
+
+def test_a_bug_with_one_model_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(*arguments: object, **options: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("edgebudget.pipeline.check_graph", breaks)
+    outcome = check_model("squeezenet1_1", Request((load_profile("raspberrypi"),)))
+    assert outcome == ReportError(
+        "squeezenet1_1", None, "squeezenet1_1: unexpected KeyError: 'x'.", "Run with --debug for the traceback."
+    )
 
 
 def test_an_alias_asked_for_is_the_name_reported() -> None:

@@ -248,6 +248,13 @@ def test_reasons_say_that_ram_is_split(region: int, said: bool) -> None:
     assert ("activations take 400 bytes in one piece" in reasons(profile)) is said
 
 
+def test_reasons_say_that_the_runtime_itself_is_not_counted() -> None:
+    said = "The fixed cost of pytorch itself is not counted"
+    assert said in reasons(layout=replace(LAYOUT, runtime_bytes=0))
+    assert said not in reasons()
+    assert said not in reasons(replace(PROFILE, runtimes={"pytorch": 60}), replace(LAYOUT, runtime_bytes=0))
+
+
 def test_reasons_say_that_nothing_was_measured() -> None:
     assert "Not calibrated: the interval is wide, 25 % below to 25 % above the computed peak." in reasons()
 

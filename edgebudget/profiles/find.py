@@ -62,9 +62,10 @@ def find_name(name: str, folders: Sequence[Folder]) -> ProfileFile:
 
 def find_parent(name: str, child: ProfileFile) -> ProfileFile:
     """Return the profile that `child` extends: beside it, or in the profile folders; raises ProfileError."""
-    beside = child.path.parent / f"{name}.yaml"
-    if _NAME.fullmatch(name) and beside.is_file():
-        return ProfileFile(beside, child.shipped)
+    for suffix in SUFFIXES if _NAME.fullmatch(name) else ():
+        beside = child.path.parent / f"{name}{suffix}"
+        if beside.is_file():
+            return ProfileFile(beside, child.shipped)
     try:
         return find_name(name, profile_folders())
     except UsageError as error:

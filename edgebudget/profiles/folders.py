@@ -28,8 +28,8 @@ class Folder:
                 f"The profile folder {str(self.path)!r} cannot be read: {error.strerror}.",
                 f"Name existing folders in {ENVIRONMENT_VARIABLE}, or leave it unset.",
             ) from None
-        paths = (self.path / name for name in entries if name.endswith(SUFFIXES) and not name.startswith("."))
-        return {path.stem: path for path in paths}
+        paths = [self.path / name for name in entries if name.endswith(SUFFIXES) and not name.startswith(".")]
+        return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def profile_folders(environment: Mapping[str, str] = os.environ) -> tuple[Folder, ...]:

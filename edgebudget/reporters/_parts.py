@@ -111,8 +111,10 @@ def headline(report: Report) -> str:
     """Return the verdict over all pairs in one line: `GO: 7 of 8 model and device pairs have an option that fits.`"""
     pairs = report.pairs().values()
     going = sum(any(option.decision is Decision.GO for option in options) for options in pairs)
-    text = f"{report.decision}: {going} of {len(pairs)} model and device pairs have an option that fits"
-    return text + (f"; {len(report.errors)} not estimated." if report.errors else ".")
+    said = [f"{going} of {len(pairs)} model and device pairs have an option that fits"] if pairs else []
+    if report.errors:
+        said.append(f"{len(report.errors)} of the models could not be estimated")
+    return f"{report.decision}: {'; '.join(said) or 'nothing was asked for'}."
 
 
 def peak_op_text(peak_op: PeakOp) -> str:

@@ -52,12 +52,11 @@ def functionalize(graph: TracedGraph) -> Functional:
     current: dict[int, int] = {}
     nodes: list[Node] = []
     for op in graph.ops:
-        if not current:
-            args, kwargs, inputs = op.args, op.kwargs, op.inputs
-        else:
-            args = tuple([_point(arg, current) for arg in op.args])
-            kwargs = tuple([(key, _point(arg, current)) for key, arg in op.kwargs])
-            inputs = tuple([current.get(t, t) for t in op.inputs])
+        args, kwargs, inputs = op.args, op.kwargs, op.inputs
+        if current and not current.keys().isdisjoint(inputs):
+            args = tuple([_point(arg, current) for arg in args])
+            kwargs = tuple([(key, _point(arg, current)) for key, arg in kwargs])
+            inputs = tuple([current.get(t, t) for t in inputs])
         name = op.name
         in_place = name.endswith("_") and not name.endswith("__") and bool(op.inputs) and bool(op.outputs)
         nodes.append(Node(name[:-1] if in_place else name, op, args, kwargs, inputs, op.outputs))
@@ -73,7 +72,22 @@ def functionalize(graph: TracedGraph) -> Functional:
             values.append(whole)
             nodes.append(Node("view_scatter", op, (Ref(held), Ref(result)), (), (held, result), (whole.id,)))
             _rebind(current, base, whole.id)
-    return Functional(tuple(nodes), tuple(values), tuple([current.get(t, t) for t in graph.outputs]))
+    outputs = tuple([current.get(t, t) for t in graph.outputs])
+    return Functional(_without_unread_writes(nodes, outputs), tuple(values), outputs)
+
+
+def _without_unread_writes(nodes: list[Node], outputs: tuple[int, ...]) -> tuple[Node, ...]:
+    """Return `nodes` without the scatters whose base nobody reads again."""
+    if not any(node.name == "view_scatter" for node in nodes):
+        return tuple(nodes)
+    read = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if node.name == "view_scatter" and node.outputs[0] not in read:
+            continue
+        read.update(node.inputs)
+        kept.append(node)
+    return tuple(reversed(kept))
 
 
 def _rebind(current: dict[int, int], old: int, new: int) -> None:
@@ -81,9 +95,10 @@ def _rebind(current: dict[int, int], old: int, new: int) -> None:
     standing = current.get(old, old)
     if standing == new:
         return
-    for key, value in current.items():
-        if value == standing:
-            current[key] = new
+    if standing != old:
+        for key, value in current.items():
+            if value == standing:
+                current[key] = new
     current[old] = new
 
 

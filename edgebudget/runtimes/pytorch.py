@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edgebudget.dtypes import DtypeOption, assign
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import Buffer, live_bytes
+from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -27,7 +28,7 @@ class _PyTorch:
         steps = max(len(graph.ops), 1)
         buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
-        scratch, unmodelled = scratch_bytes(graph, held)
+        scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         alive_peak = max(curve)
         with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
         total_peak = max(with_scratch)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
 from typing import TypeVar
 from unittest.mock import patch
 
@@ -22,6 +23,7 @@ from edgebudget.tracing.values import (
 )
 
 T = TypeVar("T")
+_real: ContextVar[bool] = ContextVar("real", default=False)
 
 
 def construct(build: Callable[[], T]) -> T:
@@ -29,16 +31,31 @@ def construct(build: Callable[[], T]) -> T:
 
     Initialisation is silenced and large tensors are made on meta; small ones are real, since constructors read them
     (`torch.linspace(...).tolist()` for drop rates). A constructor that this breaks runs once more as it is. What it
-    prints goes to stderr: stdout is for results. Raises what `build` raises.
+    prints goes to stderr: stdout is for results. Within `with_weights` it runs as it is at once. Raises what `build`
+    raises.
     """
     import sys
 
     with redirect_stdout(sys.stderr):
+        if _real.get():
+            return build()
         try:
             with without_weights():
                 return build()
         except (Exception, DataRead):
             return build()
+
+
+@contextmanager
+def with_weights(seed: int) -> Iterator[None]:
+    """Within: `construct` makes models with real, random weights, the same each time. For what runs them."""
+    token = _real.set(True)
+    try:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        _real.reset(token)
 
 
 @contextmanager
@@ -64,7 +81,7 @@ def without_weights() -> Iterator[None]:
         for name in vars(nn.init):
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _leave))
-        stack.enter_context(_LargeOnMeta())
+        stack.enter_context(_LargeOnMeta())  # type: ignore[no-untyped-call]
         yield
 
 

@@ -75,7 +75,7 @@ def trace(
             error = _data_dependent(name, modules, failed_in(read), read.target)
             if not allow_truncation:
                 raise error from None
-            truncation = Truncation(failed_in(read), read.target, error.message)
+            truncation = Truncation(failed_in(read), read.target, "depends on the values of tensors")
         except TraceError as refusal:
             where = place(modules, failed_in(refusal))
             raise TraceError(f"{name}: in {where}: {refusal.message}", refusal.hint) from None

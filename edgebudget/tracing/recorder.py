@@ -106,7 +106,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.module = ""
         self.attempt: object = None
         self.ops: list[Op] = []
@@ -146,7 +146,7 @@ class Recorder(TorchDispatchMode):
             if role is None or role is Role.ACTIVATION:
                 self._watch(storage, address, block)
         ids = (len(self.tensors),)
-        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, tensor.storage_offset()))
+        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, int(tensor.storage_offset())))
         tensor._edgebudget = (self, ids, _signature(shape, stride, dtype, not tensor.is_meta))  # type: ignore[attr-defined]
         return ids[0]
 
@@ -291,7 +291,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         tensors, ids = self.tensors, (len(self.tensors),)
         block = tensors[inputs[0]].storage
-        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, out.storage_offset()))
+        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, int(out.storage_offset())))
         out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
         self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
 

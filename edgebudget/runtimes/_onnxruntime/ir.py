@@ -14,7 +14,6 @@ class Value:
     shape: tuple[int, ...]
     itemsize: int
     constant: bool = False
-    reusable: bool = True  # False: the planner may not lend or borrow the buffer (strings, sequences)
 
     @property
     def nbytes(self) -> int:
@@ -45,10 +44,13 @@ class Node:
     op: int  # the traced operator it comes from
     blocked: bool = False  # a kernel of the `com.microsoft.nchwc` domain
     activation: str = ""
+    mode: str = ""  # how a Resize interpolates
     window: Window | None = None
     axis: int = 0
     permutation: tuple[int, ...] = ()
     transposed_b: bool = False
+    parameters: tuple[int, ...] = ()  # further initializers: scales and zero points of an integer kernel
+    shares_scale: bool = False  # a QuantizeLinear with the scale of what its producer read
     scratch: tuple[int, ...] = ()  # bytes of temporary buffers, all alive while the kernel runs
 
 
@@ -77,8 +79,8 @@ class Graph:
     def replace(self, old: Node, new_kind: str) -> Node:
         """Put a copy of `old` with another kernel behind all others, as an optimizer that makes a new node does."""
         node = Node(
-            self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation,
-            old.window, old.axis, old.permutation, old.transposed_b, old.scratch,
+            self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation, old.mode,
+            old.window, old.axis, old.permutation, old.transposed_b, old.parameters, old.shares_scale, old.scratch,
         )  # fmt: skip
         self.nodes[node.index] = node
         self.made += 1
@@ -103,7 +105,7 @@ class Graph:
 
     def initializers(self) -> tuple[int, ...]:
         """Return the initializers that nodes read, in order of first use."""
-        read = (v for node in self.nodes.values() for v in node.inputs)
+        read = (v for node in self.nodes.values() for v in (*node.inputs, *node.parameters))
         return tuple(dict.fromkeys(v for v in read if v != ABSENT and self.values[v].constant))
 
     def prune(self) -> None:

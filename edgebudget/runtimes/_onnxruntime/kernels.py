@@ -67,7 +67,16 @@ def resize_scratch(name: str, before: Sequence[int], after: Sequence[int]) -> tu
     return ()
 
 
-def recurrent_scratch(kind: str, source: Sequence[int], hidden: int) -> tuple[int, ...]:
-    """Return the gate buffers of an LSTM or a GRU over a whole sequence (uni_directional_lstm.cc, deep_cpu_gru.cc)."""
+def recurrent_scratch(
+    kind: str, batch: int, length: int, width: int, hidden: int, directions: int
+) -> tuple[int, ...]:
+    """Return the buffers of an LSTM, GRU or RNN over a sequence (uni_directional_lstm.cc, deep_cpu_gru.cc, rnn.cc).
+
+    The gates of all steps for each direction; a reverse direction turns its inputs and outputs round.
+    """
     gates = {"LSTM": 4, "GRU": 3}.get(kind, 1)
-    return (hidden * gates * prod(source[:-1]) * FLOAT_BYTES,)
+    buffers = [gates * hidden * batch * length] * directions
+    if directions == 2:
+        buffers += [length * batch * width, length * batch * hidden]
+    buffers += [hidden * batch] * (3 * directions)  # the state of a step, in its several forms
+    return tuple(numel * FLOAT_BYTES for numel in buffers)

@@ -6,6 +6,7 @@ FusedMatMul, SiLU to QuickGelu, several Gathers of one axis to Split.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
 from edgebudget.graph import ITEMSIZE, Op, Ref, Role, TracedGraph
@@ -60,13 +61,28 @@ CONVOLUTIONS = frozenset("conv1d conv2d conv3d convolution conv_transpose1d conv
 RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 
 
-class Lowering:
-    """One graph on its way from ATen to ONNX Runtime. `unmodelled` collects operators that nothing here knows."""
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A recurrent layer's weights, cut into gates and put together again by ConstantFolding at load."""
 
-    def __init__(self, traced: TracedGraph) -> None:
+    originals: tuple[int, ...]
+    result: int
+    gates: int
+
+
+class Lowering:
+    """One graph on its way from ATen to ONNX Runtime's optimizers of `level` 1 (what a quantizer sees) or 2.
+
+    `unmodelled` collects operators that nothing here knows.
+    """
+
+    def __init__(self, traced: TracedGraph, *, level: int) -> None:
         self.traced = traced
+        self._level = level
+        self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.graph = Graph()
         self.unmodelled: dict[str, None] = {}
+        self.folds: list[Fold] = []
         self._value: dict[int, int] = {}  # traced tensor -> value
         self._weights: dict[tuple[object, ...], int] = {}
         self._folded: dict[int, int] = {}  # convolution -> the BatchNorm folded into it
@@ -137,6 +153,8 @@ class Lowering:
             self._bind(op, inputs[0]) if kept else self._emit(op, "Cast", inputs[:1])
         elif name in RESHAPED:
             self._reshape(op, inputs[0])
+        elif name == "silu" and self._level < 2:
+            self._emit(op, "Mul", [inputs[0], self._step(op, "Sigmoid", inputs[:1], self.shape(inputs[0]))])
         elif name in UNARY:
             self._emit(op, UNARY[name], inputs)
         elif name in BINARY:
@@ -153,6 +171,7 @@ class Lowering:
             self._convolution(op, inputs)
         elif name.startswith("upsample"):
             node = self._emit(op, "Resize", [inputs[0], ABSENT, self.constant((4,), 4)])
+            node.mode = "linear" if "linear" in name else "cubic" if "cubic" in name else "nearest"
             node.scratch = resize_scratch(name, self.shape(inputs[0]), self.shape(node.outputs[0]))
         else:
             self.unmodelled.setdefault(name)
@@ -284,13 +303,14 @@ class Lowering:
         if len(inputs) < 3:
             self._emit(op, "MatMul", [source, weight])
             return
+        self.rewritten = True
         rows = prod(shape[:-1])
         flat = self._step(op, "Reshape", [source, self.constant((2,))], (rows, shape[-1]))
         product = self._step(op, "Gemm", [flat, weight, inputs[2]], (rows, out[-1]))
         self._emit(op, "Reshape", [product, self.constant((len(out),))])
 
     def _matmul(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, "MatMul", [self._unscaled(v) for v in inputs[:2]])
+        self._emit(op, "MatMul", [self._unscaled(v) if self._level > 1 else v for v in inputs[:2]])
 
     def _addmm(self, op: Op, inputs: Sequence[int]) -> None:
         if op.name == "addmm":
@@ -314,7 +334,7 @@ class Lowering:
 
     def _attention(self, op: Op, inputs: Sequence[int]) -> None:
         """Scaled dot-product attention as opset 20 has it; the scale and what only swaps axes go into FusedMatMul."""
-        query, key, value = (self._untransposed(v) for v in inputs[:3])
+        query, key, value = (self._untransposed(v) if self._level > 1 else v for v in inputs[:3])
         *batch, rows, _ = self.traced.tensors[op.inputs[0]].shape
         columns = self.traced.tensors[op.inputs[1]].shape[-2]
         scores_shape = (*batch, rows, columns)
@@ -330,6 +350,9 @@ class Lowering:
                 key = self._step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
                 axes = producer.permutation
                 self.graph.nodes[self.graph.made - 1].permutation = (*axes[:-2], axes[-1], axes[-2])
+        if self._level < 2:  # both sides by the root of the scale
+            query = self._step(op, "Mul", [query, self.constant((1,), 4)], self.shape(query))
+            key = self._step(op, "Mul", [key, self.constant((1,), 4)], self.shape(key))
         scores = self._step(op, "MatMul", [query, key], scores_shape)
         if len(inputs) > 3:
             scores = self._step(op, "Add", [scores, inputs[3]], scores_shape)
@@ -392,6 +415,7 @@ class Lowering:
             self._emit(op, "Split", inputs[:1])
 
     def _unbind(self, op: Op, inputs: Sequence[int]) -> None:
+        self.rewritten = True
         shape = list(self.shape(inputs[0]))
         dim = op.arg(1, "dim", 0)
         shape[dim if isinstance(dim, int) else 0] = 1
@@ -452,6 +476,7 @@ class Lowering:
 
     def _hardswish(self, op: Op, inputs: Sequence[int]) -> None:
         """The function's body, inlined: x * HardSigmoid(x)."""
+        self.rewritten = True
         gate = self._step(op, "HardSigmoid", inputs[:1], self.shape(inputs[0]))
         self._emit(op, "Mul", [inputs[0], gate])
 
@@ -493,26 +518,103 @@ class Lowering:
         scaled = self._step(op, "Mul", [value, *inputs[1:2]], shape)
         self._emit(op, "Add", [scaled, *inputs[2:3]])
 
+    def _lstm_cell(self, op: Op, inputs: Sequence[int]) -> None:
+        """One step of an LSTM as its decomposition has it; every step's Gemm reads the same weights."""
+        source, hidden, cell, *weights = inputs
+        rows, width = self.traced.tensors[op.outputs[0]].shape
+        gates = self._gates(op, source, hidden, weights, (rows, 4 * width), 4)
+        step = (rows, width)
+        enter, forget, output = (self._step(op, "Sigmoid", [gates[i]], step) for i in (0, 1, 3))
+        update = self._step(op, "Tanh", [gates[2]], step)
+        kept = self._step(op, "Mul", [forget, cell], step)
+        added = self._step(op, "Mul", [enter, update], step)
+        self._value[op.outputs[1]] = self._step(op, "Add", [kept, added], step)
+        bounded = self._step(op, "Tanh", [self._value[op.outputs[1]]], step)
+        self._value[op.outputs[0]] = self._step(op, "Mul", [output, bounded], step)
+
+    def _gru_cell(self, op: Op, inputs: Sequence[int]) -> None:
+        """One step of a GRU as its decomposition has it."""
+        source, hidden, *weights = inputs
+        rows, width = self.traced.tensors[op.outputs[0]].shape
+        step = (rows, width)
+        ours = self._chunks(op, self._product(op, source, weights[0::2], (rows, 3 * width)), 3)
+        theirs = self._chunks(op, self._product(op, hidden, weights[1::2], (rows, 3 * width)), 3)
+        reset, update = (
+            self._step(op, "Sigmoid", [self._step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1)
+        )
+        scaled = self._step(op, "Mul", [theirs[2], reset], step)
+        new = self._step(op, "Tanh", [self._step(op, "Add", [ours[2], scaled], step)], step)
+        difference = self._step(op, "Sub", [hidden, new], step)
+        self._emit(op, "Add", [self._step(op, "Mul", [difference, update], step), new])
+
+    def _gates(
+        self, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
+    ) -> list[int]:
+        ours = self._product(op, source, weights[0::2], shape)
+        theirs = self._product(op, hidden, weights[1::2], shape)
+        return self._chunks(op, self._step(op, "Add", [theirs, ours], shape), count)
+
+    def _product(self, op: Op, source: int, weights: Sequence[int], shape: tuple[int, int]) -> int:
+        if self.graph.values[source].constant:  # the first step's state: folded
+            return self.constant(shape, 4)
+        out = self._step(op, "Gemm", [source, *weights], shape)
+        self.graph.nodes[self.graph.made - 1].transposed_b = True
+        return out
+
+    def _chunks(self, op: Op, value: int, count: int) -> list[int]:
+        rows, width = self.shape(value)
+        parts = [self.graph.value((rows, width // count), 4) for _ in range(count)]
+        self.graph.add("Split", [value], parts, op.index)
+        return parts
+
     def _recurrent(self, op: Op, inputs: Sequence[int], kind: str) -> None:
-        """One node a layer, over packed copies of its weights (`lstm.input` and its kin, batch first or not)."""
-        source, weights = inputs[0], [v for v in inputs[1:] if self.graph.values[v].constant]
-        layers = op.arg(5, "num_layers", 1) if kind == "LSTM" else op.arg(4, "num_layers", 1)
-        layer_count = layers if isinstance(layers, int) else 1
-        per_layer = max(1, len(weights) // layer_count)
+        """A layer of `lstm.input` and its kin is one node; its gates are put in ONNX's order by folding at load."""
+        position = len(op.args) - 6
+        flags = [flag is True for flag in op.args[position:]]
+        has_biases, bidirectional, batch_first = flags[0], flags[4], flags[5]
+        layers = op.args[position + 1]
+        directions = 2 if bidirectional else 1
+        per_direction = 4 if has_biases else 2
+        states = {"LSTM": 2}.get(kind, 1)
+        weights = inputs[1 + states :]
+        batch_axis = 0 if batch_first else 1
+        source = inputs[0]
         shape = self.shape(source)
-        value = source
-        out = self.traced.tensors[op.outputs[0]].shape
-        for layer in range(layer_count):
-            mine = weights[layer * per_layer : (layer + 1) * per_layer]
-            last = layer == layer_count - 1
-            if last:
-                node = self._emit(op, kind, [value, *mine])
-            else:
-                inner = self.graph.value(out, 4)
-                node = self.graph.add(kind, [value, *mine], [inner], op.index)
-                value = inner
-            hidden = out[-1]
-            node.scratch = recurrent_scratch(kind, shape, hidden)
+        batch, length = (shape[0], shape[1]) if batch_first else (shape[1], shape[0])
+        if batch_first:
+            source = self._transposed(op, source, (1, 0, 2))
+        hidden = self.traced.tensors[op.outputs[0]].shape[-1] // directions
+        for layer in range(layers if isinstance(layers, int) else 1):
+            first = layer * directions * per_direction
+            mine = weights[first : first + directions * per_direction]
+            width = self.shape(source)[-1]
+            gates = self.shape(mine[0])[0]
+            operands = []
+            for offset, columns in ((1, hidden), (0, width)):  # folded against the order of the inputs
+                result = self.constant((directions, gates, columns), 4)
+                originals = tuple(mine[offset::per_direction])
+                self.folds.append(Fold(originals, result, gates // hidden))
+                operands.insert(0, result)
+            bias = [self.constant((directions, 2 * gates), 4)] if has_biases else [ABSENT]
+            state = self.constant((directions, batch, hidden), 4)
+            out = self._step(op, kind, [source, *operands, *bias, ABSENT, state], (length, directions, batch, hidden))
+            node = self.graph.nodes[self.graph.made - 1]
+            node.scratch = recurrent_scratch(kind, batch, length, width, hidden, directions)
+            merged = self._transposed(op, out, (0, 2, 1, 3))
+            source = self._step(op, "Reshape", [merged, self.constant((3,))], (length, batch, directions * hidden))
+        if batch_axis == 0:
+            source = self._transposed(op, source, (1, 0, 2))
+        self._value[op.outputs[0]] = source
+        for t in op.outputs[1:]:  # the last states, where somebody reads them
+            spec = self.traced.tensors[t]
+            self._value[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype])
+            node.outputs.append(self._value[t])
+
+    def _transposed(self, op: Op, value: int, permutation: tuple[int, ...]) -> int:
+        shape = self.shape(value)
+        out = self._step(op, "Transpose", [value], [shape[axis] for axis in permutation])
+        self.graph.nodes[self.graph.made - 1].permutation = permutation
+        return out
 
 
 def _spread(given: object, rank: int) -> tuple[int, ...]:
@@ -542,7 +644,7 @@ SPECIAL: Mapping[str, _Handler] = {
     "cat": _L._concatenate, "concat": _L._concatenate, "stack": _L._stack, "expand": _L._expand,
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
     "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt, "mish": _L._mish,
-    "glu": _L._glu, "batch_norm": _L._batch_norm, "native_batch_norm": _L._batch_norm,
+    "lstm_cell": _L._lstm_cell, "gru_cell": _L._gru_cell, "glu": _L._glu, "batch_norm": _L._batch_norm, "native_batch_norm": _L._batch_norm,
     "_native_batch_norm_legit_no_training": _L._batch_norm, "layer_norm": _L._layer_norm,
     "native_layer_norm": _L._layer_norm, "group_norm": _L._group_norm, "native_group_norm": _L._group_norm,
     "adaptive_avg_pool1d": _L._adaptive_pool, "adaptive_avg_pool2d": _L._adaptive_pool,

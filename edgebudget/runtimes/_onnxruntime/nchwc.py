@@ -76,6 +76,8 @@ class BlockedLayout:
             self._batch_norm(node)
         elif node.kind == "Transpose":
             self._transpose(node)
+        elif node.kind == "Resize":
+            self._resize(node)
 
     def _up(self, channels: int) -> int:
         return -(-channels // self.block) * self.block
@@ -288,4 +290,18 @@ class BlockedLayout:
             return
         self.graph.add("ReorderOutput", [source.value], node.outputs, node.op)
         source.remaining_uses -= 1
+        self._removed.add(node.index)
+
+    def _resize(self, node: Node) -> None:
+        """Whole-numbered scales only, nearest or linear."""
+        source = self._blocked.get(node.inputs[0])
+        before, after = self.graph.values[node.inputs[0]].shape, self.graph.values[node.outputs[0]].shape
+        if source is None or node.mode not in ("nearest", "linear") or len(before) != 4:
+            return
+        if any(new % old for old, new in zip(before[2:], after[2:], strict=True)):
+            return
+        new = self.graph.add("Upsample", [source.value], node.outputs, node.op)
+        new.blocked = True
+        source.remaining_uses -= 1
+        self._make(node.outputs[0], new, source.channels)
         self._removed.add(node.index)

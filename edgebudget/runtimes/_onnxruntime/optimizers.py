@@ -3,7 +3,13 @@
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "HardSigmoid"})  # ConvActivationFusion
-PUSHED_THROUGH = frozenset({"Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid"})
+PUSHED_THROUGH = frozenset(
+    {
+        "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid", "ReduceMean",
+        "QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
+        "QLinearLeakyRelu", "QLinearAveragePool",
+    }
+)  # fmt: skip
 
 
 def push_transposes(graph: Graph) -> None:
@@ -24,7 +30,7 @@ def push_transposes(graph: Graph) -> None:
             before = sources[0]
             if before is not None and before.kind == "Transpose" and not graph.values[node.inputs[1]].shape:
                 _behind_gather(graph, producers, node, before)
-        elif node.kind in PUSHED_THROUGH:
+        elif node.kind in PUSHED_THROUGH or (node.kind == "MaxPool" and graph.values[node.outputs[0]].itemsize == 1):
             _behind_elementwise(graph, producers, node, sources)
     _drop_identities(graph)
     graph.prune()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
 
-from edgebudget.graph import ITEMSIZE, Arg, Ref, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Ref, TracedGraph
 from edgebudget.runtimes._functional import Functional, Node
 from edgebudget.runtimes._xnnpack.quantize import Quantization
 
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 class EdgeOp:
     """One operator: `target` is the edge dialect's name without overload, `params` what sizes depend on."""
 
-    __slots__ = ("index", "inputs", "module", "outputs", "params", "quantized", "target")
+    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "quantized", "target")
 
     def __init__(
         self, target: str, inputs: list[int], outputs: list[int], params: tuple[int, ...], node: Node
@@ -31,6 +31,7 @@ class EdgeOp:
         self.module = node.op.module
         self.index = node.op.index
         self.quantized = False
+        self.delegate = -1  # set by `partition`
 
 
 @dataclass
@@ -46,6 +47,9 @@ class EdgeGraph:
     unmodelled: set[str] = field(default_factory=set)
     alias: dict[int, int] = field(default_factory=dict)
     int8: set[int] = field(default_factory=set)  # values that are held quantized
+    kept: frozenset[int] = frozenset()  # `outputs`
+    element_bytes: int = 4  # of a floating-point value
+    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file, set by `build`
 
     def add(self, shape: Shape, dtype: str) -> int:
         self.shapes.append(shape)
@@ -53,17 +57,24 @@ class EdgeGraph:
         self.constant.append(False)
         return len(self.shapes) - 1
 
+    def numel(self, value: int) -> int:
+        return prod(self.shapes[value])
+
     def nbytes(self, value: int) -> int:
         return prod(self.shapes[value]) * ITEMSIZE[self.dtypes[value]]
 
 
 class _Lowering:
-    def __init__(self, graph: TracedGraph, functional: Functional, quantization: Quantization) -> None:
+    def __init__(self, graph: TracedGraph, functional: Functional, quantization: Quantization, element: str) -> None:
         values = functional.values
         weights = {s.id for s in graph.storages if s.role.is_weight}
         self.g = EdgeGraph(
-            [v.shape for v in values], [v.dtype for v in values], [v.storage in weights for v in values]
+            [v.shape for v in values],
+            [element if v.dtype in FLOATING else v.dtype for v in values],
+            [v.storage in weights for v in values],
+            element_bytes=ITEMSIZE[element],
         )
+        self.element = element
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
         for node in functional.nodes:
@@ -81,6 +92,7 @@ class _Lowering:
                     self.g.int8.update(op.outputs)
         self.g.int8 = {v for v in self.g.int8 if v >= len(values) or v in quantization.values}
         self.g.outputs = [self.at(v) for v in functional.outputs]
+        self.g.kept = frozenset(self.g.outputs)
 
     def at(self, value: int) -> int:
         return self.g.alias.get(value, value)
@@ -95,7 +107,7 @@ class _Lowering:
 
     def step(self, node: Node, target: str, inputs: list[int], shape: Shape, params: tuple[int, ...] = ()) -> int:
         """Emit an operator that makes a value the trace does not know."""
-        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), "float32")
+        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), self.element)
         return self.emit(node, target, inputs, self.g.add(shape, dtype), params)
 
     def portable(self, node: Node) -> None:
@@ -108,9 +120,12 @@ class _Lowering:
 Rule = Callable[[_Lowering, Node], None]
 
 
-def lower(graph: TracedGraph, functional: Functional, quantization: Quantization) -> EdgeGraph:
-    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s. Pure."""
-    return _Lowering(graph, functional, quantization).g
+def lower(graph: TracedGraph, functional: Functional, quantization: Quantization, element: str) -> EdgeGraph:
+    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s. Pure.
+
+    Floating-point values are held as `element`; what is quantized is marked beside that.
+    """
+    return _Lowering(graph, functional, quantization, element).g
 
 
 def _pair(arg: Arg, default: int = 0) -> tuple[int, int]:
@@ -200,7 +215,7 @@ def _silu(low: _Lowering, node: Node) -> None:
 
 def _scalar(low: _Lowering) -> int:
     """Return the constant that a Python number becomes (ScalarToTensorPass)."""
-    value = low.g.add((), "float32")
+    value = low.g.add((), low.element)
     low.g.constant[value] = True
     return value
 
@@ -456,6 +471,26 @@ def _lstm_layer(
     return low.step(node, "cat", outputs, (steps, batch, hidden))
 
 
+def _normalization(low: _Lowering, node: Node) -> None:
+    """`native_layer_norm` and its like also return mean and reciprocal deviation, which the arena holds."""
+    source, output = low.at(node.inputs[0]), node.outputs[0]
+    shape = low.g.shapes[output]
+    inner = node.arg(1, "normalized_shape", ())
+    if node.name == "layer_norm" and isinstance(inner, tuple):
+        statistics: Shape = (*shape[: len(shape) - len(inner)], *(1 for _ in inner))
+    else:
+        groups = node.arg(1, "num_groups", 1)
+        statistics = (shape[0], groups if isinstance(groups, int) else 1)
+    extra = [low.g.add(statistics, low.g.dtypes[source]) for _ in range(2)]
+    inputs = [low.at(v) for v in node.inputs]
+    low.g.ops.append(EdgeOp("native_" + node.name, inputs, [output, *extra], (), node))
+
+
+def _full(low: _Lowering, node: Node) -> None:
+    """`new_zeros` and its like export as `full`, which reads nothing."""
+    low.emit(node, "full", [], node.outputs[0])
+
+
 def _roll(low: _Lowering, node: Node) -> None:
     """`roll`: one index_select an axis."""
     source = low.at(node.inputs[0])
@@ -528,8 +563,8 @@ RULES: dict[str, Rule] = {
     "scaled_dot_product_attention": _attention,
     "lstm": _lstm,
     "roll": _roll,
-    "layer_norm": _as("native_layer_norm"),
-    "group_norm": _as("native_group_norm"),
+    **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty"), _full),
+    **dict.fromkeys(("layer_norm", "group_norm"), _normalization),
     "upsample_bilinear2d": _as("upsample_bilinear2d"),
     "upsample_nearest2d": _as("upsample_nearest2d"),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"), _permuting),

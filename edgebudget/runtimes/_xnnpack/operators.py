@@ -6,31 +6,39 @@ pointers and size_t throughout, so a 32-bit build takes half.
 
 from dataclasses import dataclass
 
+from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, round_up
 from edgebudget.runtimes._xnnpack.tiles import Gemm, Tiles
 
-# sizeof, as allocated by xnn_create_*: struct xnn_operator, xnn_convolution_operator, compute_parameters,
-# xnn_ukernel_igemm, gemm_types, igemm_op_context, dwconv_op_context, gemm_op_context, reduce_context, union xnn_params.
-OPERATOR, CONVOLUTION, COMPUTE, IGEMM_KERNEL, GEMM_KERNEL = 520, 224, 88, 264, 288
-IGEMM_CONTEXT, DWCONV_CONTEXT, GEMM_CONTEXT, REDUCE_CONTEXT, PARAMETERS = 408, 336, 688, 208, 24
-CONVOLUTION_NODE = OPERATOR + 3 * COMPUTE + CONVOLUTION + IGEMM_KERNEL  # create_convolution2d_nhwc
-FULLY_CONNECTED_NODE = OPERATOR + 2 * COMPUTE + CONVOLUTION + GEMM_KERNEL + GEMM_CONTEXT  # create_fully_connected_nc
+# What the blocks that xnn_create_* allocates for its structures take, as malloc hands them out: struct xnn_operator,
+# xnn_convolution_operator, one and two and three compute_parameters, xnn_ukernel_igemm, gemm_types, igemm_op_context,
+# dwconv_op_context, gemm_op_context, reduce_context, a time stamp an operator object.
+OPERATOR, CONVOLUTION, COMPUTE, COMPUTE_2, COMPUTE_3 = 520, 232, 88, 184, 264
+IGEMM_KERNEL, GEMM_KERNEL, IGEMM_CONTEXT, DWCONV_CONTEXT, GEMM_CONTEXT, REDUCE_CONTEXT = 264, 296, 408, 344, 696, 216
+CONVOLUTION_NODE = OPERATOR + COMPUTE_3 + CONVOLUTION + IGEMM_KERNEL  # create_convolution2d_nhwc
+FULLY_CONNECTED_NODE = OPERATOR + COMPUTE_2 + CONVOLUTION + GEMM_KERNEL + GEMM_CONTEXT  # create_fully_connected_nc
 POOLING_NODE = OPERATOR + COMPUTE + CONVOLUTION  # create_max_pooling2d_nhwc, create_average_pooling2d_nhwc
-SIMPLE_NODE = OPERATOR + COMPUTE + PARAMETERS  # unary, binary, transpose, copy, slice, softmax
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`created`: bytes from creation on, packed weights included; `shaped`: what the first run adds on the heap;
+    """`structures` and `packed`: what is held from creation on; `shaped`: what the first run adds on the heap;
     `workspace`: scratch the planner places while the operator runs."""
 
-    created: int
+    structures: int
     packed: int = 0
     shaped: int = 0
     workspace: int = 0
 
 
-SIMPLE = Cost(SIMPLE_NODE)
+SIMPLE = Cost(OPERATOR + COMPUTE)  # binary, transpose, slice, softmax, pad
+UNARY = Cost(OPERATOR + COMPUTE_2)  # unary-elementwise-nc.c; reshape and copy run as one
+LOOK_UP = Cost(OPERATOR + COMPUTE_2 + 2 * usable_bytes(256))  # the table as a value, and the operator's copy
+
+
+def concatenation(parts: int) -> Cost:
+    """A copy operator for each part: src/subgraph/concatenate.c."""
+    return Cost(parts * (OPERATOR + COMPUTE_2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def packed_bytes(gemm: Gemm, precision: Precision, inputs: int, outputs: int, ta
 def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: int) -> Cost:
     gemm = _gemm(tiles, precision, outputs)
     packed = packed_bytes(gemm, precision, inputs, outputs, 1, tiles.alignment)
-    return Cost(FULLY_CONNECTED_NODE + packed, packed)
+    return Cost(FULLY_CONNECTED_NODE, usable_bytes(packed, tiles.alignment))
 
 
 def convolution(
@@ -91,15 +99,10 @@ def convolution(
     outputs, inputs, kernel_h, kernel_w = weight
     taps, group_outputs = kernel_h * kernel_w, outputs // groups
     padded = bool(pad_h or pad_w)
+    # One channel a group is depthwise; `vmulcaddc_config` is never set at this commit, so that 1x1 is as well.
     depthwise = inputs == 1 and group_outputs == 1
-    if taps == 1 and stride_h == stride_w == 1 and not padded:
-        if groups == 1 and inputs + group_outputs > 2:  # xnn_define_convolution_2d
-            return fully_connected(tiles, precision, inputs, outputs)
-        if depthwise and precision is not QS8:  # a scale and a shift a channel: vmulcaddc
-            channels = tiles.vmulcaddc if precision is F32 else tiles.f16_vmulcaddc
-            packed = (precision.weight + precision.bias) * round_up(outputs, channels)
-            packed = round_up(packed, tiles.alignment)
-            return Cost(CONVOLUTION_NODE + packed, packed)
+    if taps == 1 and stride_h == stride_w == 1 and not padded and groups == 1 and inputs + group_outputs > 2:
+        return fully_connected(tiles, precision, inputs, outputs)  # xnn_define_convolution_2d
     if depthwise:
         dwconv = {"f32": tiles.f32_dwconv, "qs8_qc8w": tiles.qs8_dwconv}.get(precision.name) or tiles.f16_dwconv or {}
         primary = min((tile for tile in dwconv if tile >= taps), default=0)
@@ -107,17 +110,19 @@ def convolution(
             channels = round_up(outputs, dwconv[primary])
             packed = (primary * precision.weight + precision.bias + precision.scale) * channels
             packed = round_up(packed, tiles.alignment)
-            zero = EXTRA_BYTES + channels * precision.element if padded else 0
+            zero = usable_bytes(EXTRA_BYTES + channels * precision.element) if padded else 0
             step_w = min(stride_w, kernel_w) if dilation_w == 1 else kernel_w
             pointers = out_hw[0] * (taps + (out_hw[1] - 1) * step_w * kernel_h) + primary - taps
             indirection = round_up(pointers * tiles.pointer_bytes, tiles.alignment)
-            return Cost(CONVOLUTION_NODE + DWCONV_CONTEXT + packed + zero, packed, indirection)
+            packed = usable_bytes(packed, tiles.alignment) + zero
+            return Cost(CONVOLUTION_NODE + DWCONV_CONTEXT, packed, usable_bytes(indirection))
     gemm = _igemm(tiles, precision, group_outputs)
     packed = packed_bytes(gemm, precision, inputs, group_outputs, taps, tiles.alignment, groups)
-    zero = EXTRA_BYTES + round_up(inputs, gemm.kr * gemm.sr) * precision.element if padded else 0
+    zero = usable_bytes(EXTRA_BYTES + round_up(inputs, gemm.kr * gemm.sr) * precision.element) if padded else 0
     pixels = out_hw[0] * out_hw[1]
     indirection = tiles.pointer_bytes * taps * round_up(pixels, gemm.rows_for(pixels))
-    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT + packed + zero, packed, indirection)
+    packed = usable_bytes(packed, tiles.alignment) + zero
+    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(indirection))
 
 
 def transposed_convolution(
@@ -137,22 +142,23 @@ def transposed_convolution(
         taps * k_stride * precision.weight + (precision.bias + precision.scale) * phases
     )
     packed = round_up(packed * groups, tiles.alignment)
-    zero = EXTRA_BYTES + k_stride * precision.element
+    zero = usable_bytes(EXTRA_BYTES + k_stride * precision.element)
     if by_phase:
         rows = gemm.mr
         pointers = taps * out_hw[0] * stride_w * round_up(-(-out_hw[1] // stride_w), rows)
     else:
         pixels = out_hw[0] * out_hw[1]
         pointers = taps * round_up(pixels, gemm.rows_for(pixels))
-    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT + packed + zero, packed, pointers * tiles.pointer_bytes)
+    packed = usable_bytes(packed, tiles.alignment) + zero
+    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(pointers * tiles.pointer_bytes))
 
 
 def batch_matmul(tiles: Tiles, precision: Precision, batch: int, k: int, n: int) -> Cost:
     """A product of two activations: the right side is packed into the workspace each run."""
     gemm = tiles.f16_gemm if precision is F16 and tiles.f16_gemm is not None else tiles.f32_gemm
     row = round_up(k, gemm.kr * gemm.sr) * precision.weight + precision.bias
-    created = OPERATOR + 3 * COMPUTE + GEMM_KERNEL + GEMM_CONTEXT
-    return Cost(created, 0, 0, batch * round_up(n, gemm.nr) * row)
+    structures = OPERATOR + COMPUTE_3 + GEMM_KERNEL + GEMM_CONTEXT
+    return Cost(structures, 0, 0, batch * round_up(n, gemm.nr) * row)
 
 
 def max_pooling(tiles: Tiles, params: tuple[int, ...], out_hw: tuple[int, int]) -> Cost:
@@ -160,7 +166,7 @@ def max_pooling(tiles: Tiles, params: tuple[int, ...], out_hw: tuple[int, int]) 
     kernel_h, kernel_w, _, stride_w = params[:4]
     step_w = kernel_w if params[7] > 1 else min(stride_w, kernel_w)
     pointers = out_hw[0] * (kernel_h * kernel_w + (out_hw[1] - 1) * step_w * kernel_h) + kernel_h * kernel_w - 1
-    return Cost(POOLING_NODE, 0, pointers * tiles.pointer_bytes)
+    return Cost(POOLING_NODE, 0, usable_bytes(pointers * tiles.pointer_bytes))
 
 
 def average_pooling(
@@ -179,7 +185,7 @@ def average_pooling(
 def global_pooling(precision: Precision, channels: int) -> Cost:
     """A mean over both inner axes: a zero row, and where sums are wider than elements, a workspace for them."""
     wider = 0 if precision is F32 else channels * 4 + EXTRA_BYTES
-    return Cost(OPERATOR + COMPUTE + REDUCE_CONTEXT + PARAMETERS, 0, channels * precision.element + EXTRA_BYTES, wider)
+    return Cost(OPERATOR + COMPUTE + REDUCE_CONTEXT, 0, channels * precision.element + EXTRA_BYTES, wider)
 
 
 def resize_bilinear(tiles: Tiles, precision: Precision, out_hw: tuple[int, int]) -> Cost:

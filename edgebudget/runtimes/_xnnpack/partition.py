@@ -43,30 +43,26 @@ def is_supported(graph: EdgeGraph, op: EdgeOp) -> bool:
     return False
 
 
-def partition(graph: EdgeGraph) -> list[int]:
-    """Return, for each operator, the delegate it goes to (numbered from the end of the model), or -1.
+def partition(graph: EdgeGraph) -> None:
+    """Give each operator that is delegated its delegate's number, counted from the end of the model.
 
     torch.fx goes backwards and puts each supported operator into the first partition it may join without a cycle. A
     cycle needs a path that leaves through an operator that is not supported, so that partition is the number of such
     exits on the longest path to the outputs.
     """
-    last_reader: dict[int, int] = {}  # the deepest level among a value's readers
-    result = [-1] * len(graph.ops)
-    for position in range(len(graph.ops) - 1, -1, -1):
-        op = graph.ops[position]
+    last_reader: dict[int, int] = {}  # the deepest level among a value's readers, in halves: odd where outside
+    for op in reversed(graph.ops):
         supported = is_supported(graph, op)
         level = 0
         for value in op.outputs:
             seen = last_reader.get(value)
             if seen is not None and seen > level:
                 level = seen
-        # `level` counts, in halves, the changes between inside and outside: even inside, odd outside.
         if supported:
             level += level % 2
-            result[position] = level // 2
+            op.delegate = level // 2
         elif level % 2 == 0:
             level += 1
         for value in op.inputs:
             if last_reader.get(value, -1) < level:
                 last_reader[value] = level
-    return result

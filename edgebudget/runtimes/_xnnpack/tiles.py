@@ -1,6 +1,6 @@
 """Micro-kernel tile sizes by instruction set: what packed weights and indirection buffers are padded to.
 
-Read in XNNPACK's src/configs: gemm-config.c, dwconv-config.c, vmulcaddc-config.c, and src/xnnpack/common.h for the
+Read in XNNPACK's src/configs: gemm-config.c and dwconv-config.c, and src/xnnpack/common.h for the
 alignment. The function and the branch a figure comes from stand beside it.
 """
 
@@ -49,10 +49,8 @@ class Tiles:
     f32_dwconv: Mapping[int, int]
     qs8_gemm: Gemm
     qs8_dwconv: Mapping[int, int]
-    vmulcaddc: int
     f16_gemm: Gemm | None = None
     f16_dwconv: Mapping[int, int] | None = None
-    f16_vmulcaddc: int = 8
 
 
 _X86_AVX512 = Tiles(
@@ -65,8 +63,7 @@ _X86_AVX512 = Tiles(
     f32_dwconv={3: 16, 4: 16, 9: 16, 25: 16},  # init_f32_dwconv_config, avx512f
     qs8_gemm=Gemm((1, 7), 16, 8),  # init_qs8_qc8w_gemm_config, avx512vnni and avx512skx alike
     qs8_dwconv={3: 32, 9: 32, 25: 32},  # init_qs8_qc8w_dwconv_config, avx512skx
-    vmulcaddc=4,  # init_f32_vmulcaddc_config, sse
-    f16_gemm=Gemm((1, 7), 16),  # init_f16_gemm_config, fma3 with f16c
+    f16_gemm=Gemm((1, 4), 32),  # init_f16_gemm_config, avx512skx
     f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8},  # init_f16_dwconv_config, fma3
 )
 _X86_AVX2 = replace(
@@ -76,6 +73,7 @@ _X86_AVX2 = replace(
     f32_igemm=Gemm((1, 5), 16),  # fma3
     qs8_gemm=Gemm((1, 3), 8, 8),  # avx2
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # avx2
+    f16_gemm=Gemm((1, 4), 16),  # avx2
 )
 _X86_SSE = replace(
     _X86_AVX512,
@@ -99,7 +97,6 @@ _ARM64 = Tiles(
     f32_dwconv={3: 8, 4: 8, 9: 8, 25: 8},  # init_f32_dwconv_config, ARM64
     qs8_gemm=Gemm((1, 2), 8, 8),  # init_qs8_qc8w_gemm_config, ARM64 without dot products: 2x8c8
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # init_qs8_qc8w_dwconv_config, ARM64
-    vmulcaddc=4,
 )
 _DOT = Gemm((1, 4), 16, 4)  # 4x16c4 neondot
 _I8MM = Gemm((1, 4), 16, 8)  # 4x16c8 neoni8mm
@@ -120,7 +117,6 @@ _ARM32 = Tiles(
     f32_dwconv={3: 8, 4: 8, 9: 8, 25: 8},
     qs8_gemm=Gemm((1, 4), 8),  # XNN_ARCH_ARM, neon, assembly: 4x8
     qs8_dwconv={3: 16, 9: 16, 25: 8},
-    vmulcaddc=4,
 )
 
 # The core whose kernels XNNPACK takes: it asks cpuinfo for the first core's micro-architecture (XNN_UARCH_INDEX).
