@@ -155,11 +155,12 @@ def _solve_phase(pairs: Sequence[Pair], phase: str) -> dict[str, float]:
     parts[:, constant] *= typical_bytes  # so that all unknowns are near one: the solver takes steps of one size
 
     def residuals(unknown: "Vector") -> "Vector":
-        return (parts @ unknown - measured) / measured
+        error: Vector = (parts @ unknown - measured) / measured
+        return error
 
     start = np.ones(len(names))
     start[constant] = 0.0
     solved = least_squares(residuals, start, bounds=(0, inf), loss="soft_l1", f_scale=_ROBUST_SCALE).x
     solved[constant] *= typical_bytes
-    seen = parts.any(axis=0)  # a part that no model has tells nothing: a coefficient for it would be the start's
-    return {name: float(value) if known else 0.0 for name, value, known in zip(names, solved, seen, strict=True)}
+    # A part that no model has tells nothing: a coefficient for it would be the start's.
+    return {name: float(solved[i]) if parts[:, i].any() else 0.0 for i, name in enumerate(names)}

@@ -32,7 +32,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Functional:
-    """`nodes` in order over `values` (the trace's tensors, then what writes through views add), and what is returned."""
+    """`nodes` in order over `values` (the trace's tensors, then what writes through views add), and the outputs."""
 
     nodes: tuple[Node, ...]
     values: tuple[TensorSpec, ...]

@@ -9,6 +9,7 @@ layouts.
 from math import prod
 from typing import NamedTuple
 
+_PAGE = 4096  # P4K, the alignment of brgemm's buffers
 _SCRATCHPAD_ALIGNMENT = 128  # memory_tracking::registry_t::default_alignment, added to every entry
 
 
@@ -68,6 +69,14 @@ def blocked_layout(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:
             0,
         )
     return ConvLayout(0, 0, shape.batch * channels_out * spatial_out, _im2col_bytes(shape, itemsize))
+
+
+def channels_last_layout(shape: ConvShape, simd: int) -> ConvLayout:
+    """Return the layout for channels-last tensors: they are used as they are, only the weight is reordered."""
+    taps = prod(shape.kernel)
+    if shape.groups > 1 and shape.ic == shape.oc == 1:
+        return ConvLayout(0, round_up(shape.groups, simd) * taps, 0, 0)
+    return ConvLayout(0, shape.groups * shape.ic * round_up(shape.oc, simd) * taps, 0, 2 * _PAGE + 24)
 
 
 def _pointwise(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:

@@ -20,6 +20,7 @@ class CpuKernels:
     """What the scratch of an operator depends on beside its shapes. One thread throughout: more take more scratch."""
 
     onednn: Onednn = Onednn.AVX512
+    reduced_types: frozenset[str] = frozenset(("bfloat16",))  # with kernels of their own in oneDNN
 
     @property
     def simd(self) -> int:

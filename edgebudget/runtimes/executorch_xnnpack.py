@@ -14,7 +14,8 @@ from edgebudget.planning import Buffer
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
-from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, lower
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, arena_bytes, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
 from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
@@ -78,7 +79,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     load_heap = _load_peak(arena, steps, delegates)
     added, workspace = _first_run(steps, delegates)
     outside = _constants_outside(edge, steps)
-    storage = sum(edge.stored.values()) + outside
+    storage = sum(edge.stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
     timeline, numel = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(

@@ -32,5 +32,6 @@ def load_model(reference: str, inputs: Sequence[InputSpec] = (), batch: int | No
 
     args = with_batch(loaded.args, batch, reference)
     kwargs = with_batch(dict(loaded.kwargs), batch, reference)
-    assert isinstance(args, tuple) and isinstance(kwargs, dict)
+    assert isinstance(args, tuple)
+    assert isinstance(kwargs, dict)
     return replace(loaded, args=args, kwargs=kwargs)

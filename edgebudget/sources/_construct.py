@@ -81,7 +81,7 @@ def without_weights() -> Iterator[None]:
         for name in vars(nn.init):
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _leave))
-        stack.enter_context(_LargeOnMeta())
+        stack.enter_context(_LargeOnMeta())  # type: ignore[no-untyped-call]
         yield
 
 

@@ -107,7 +107,8 @@ def _is_held(value: object) -> TypeGuard[torch.Tensor]:
 
 
 def _address(tensor: torch.Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 @contextmanager

@@ -105,7 +105,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.module = ""
         self.attempt: object = None
         self.ops: list[Op] = []
@@ -148,7 +148,7 @@ class Recorder(TorchDispatchMode):
             if role is None or role is Role.ACTIVATION:
                 self._watch(storage, address, block)
         ids = (len(self.tensors),)
-        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, tensor.storage_offset()))
+        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, int(tensor.storage_offset())))
         tensor._edgebudget = (self, ids, _signature(shape, stride, dtype, not tensor.is_meta))  # type: ignore[attr-defined]
         return ids[0]
 
@@ -292,7 +292,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         tensors, ids = self.tensors, (len(self.tensors),)
         block = tensors[inputs[0]].storage
-        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, out.storage_offset()))
+        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, int(out.storage_offset())))
         out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
         self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
 
@@ -333,7 +333,11 @@ class Recorder(TorchDispatchMode):
             return out, _Rule(_Kind.VIEW, shape=shape, stride=stride, dtype=out.dtype, signature=signature)
         if out.untyped_storage()._cdata in self._addresses:
             return out, _Rule(_Kind.RUN)
+<<<<<<< HEAD
         stride = eager_strides(name_of(func), args, out)
+=======
+        stride = eager_strides(name_of(func), out, (*args, *kwargs.values()))
+>>>>>>> scratch
         fresh = torch.empty_strided(out.shape, stride, dtype=out.dtype, device=META)
         if out.storage_offset() or fresh.untyped_storage().nbytes() != out.untyped_storage().nbytes():
             return out, _Rule(_Kind.RUN)

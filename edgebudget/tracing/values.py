@@ -169,7 +169,7 @@ class _NoValues(TorchDispatchMode):
     """Refuses the operators inside `func` that depend on values: the zeros it runs on are not the model's."""
 
     def __init__(self, func: Operator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._target = name_of(func)
 
     def __torch_dispatch__(

@@ -100,7 +100,8 @@ class _Crossings:
 def _step(delegate: int, ops: list[EdgeOp], crossings: _Crossings) -> Step:
     if delegate < 0:
         op = ops[0]
-        return Step(-1, tuple(ops), tuple(v for v in dict.fromkeys(op.inputs) if not crossings.graph.constant[v]), tuple(op.outputs))
+        constant = crossings.graph.constant
+        return Step(-1, tuple(ops), tuple([v for v in dict.fromkeys(op.inputs) if not constant[v]]), tuple(op.outputs))
     reads: dict[int, None] = {}
     makes: list[int] = []
     for op in ops:
@@ -138,7 +139,7 @@ def _breadth_first(steps: list[Step]) -> list[Step]:
 
 def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
     """Return what the arena holds: inputs, outputs, and every value that crosses a delegate's border."""
-    first: dict[int, int] = {v: 0 for v in graph.inputs}
+    first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     for i, step in enumerate(steps, 1):
         for v in step.reads:

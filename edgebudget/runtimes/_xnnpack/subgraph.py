@@ -12,17 +12,20 @@ from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.method import Step
-from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, LOOK_UP, SIMPLE, UNARY, Cost, Precision, concatenation
+from edgebudget.runtimes._xnnpack.operators import F16, F32, LOOK_UP, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
 Readers = Mapping[int, Sequence[EdgeOp]]
 
-_NEEDS_NHWC = frozenset({"convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm"})
+_NEEDS_NHWC = frozenset({
+    "convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm",
+})  # fmt: skip
 _NEEDS_NCHW = frozenset({"view_copy", "squeeze_copy", "unsqueeze_copy", "linear"})
 _ACTIVATIONS = frozenset({"relu", "hardtanh"})
 _CLAMPS = frozenset({"clamp"})  # subgraph.c, optimize_common_subgraphs_merge_clamps
 _NONE: frozenset[str] = frozenset()
-_FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})  # batch norms are convolutions by then
+# FuseActivationPass; batch norms are convolutions by then
+_FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})
 _BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")
 _MOVES = ("permute_copy", "slice_copy", "constant_pad_nd", "_softmax")
 _KIND = {
