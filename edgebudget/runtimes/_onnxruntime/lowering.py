@@ -260,7 +260,8 @@ class Lowering(Builder):
                 flat = self.step(op, "Reshape", [key, self.constant((3,))], (prod(key_shape[:-2]), *key_shape[-2:]))
                 flipped = self.step(op, "Transpose", [flat], (prod(key_shape[:-2]), key_shape[-1], key_shape[-2]))
                 self.graph.nodes[self.graph.made - 1].permutation = (0, 2, 1)
-                key = self.step(op, "Reshape", [flipped, self.constant((4,))], (*key_shape[:-2], key_shape[-1], columns))
+                turned = (*key_shape[:-2], key_shape[-1], columns)
+                key = self.step(op, "Reshape", [flipped, self.constant((4,))], turned)
             else:  # merged with the transposition that made it
                 key = self.step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
                 axes = producer.permutation
@@ -477,7 +478,8 @@ SPECIAL: Mapping[str, _Handler] = {
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
     "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt,
     "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu,
-    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "batch_norm": _L._batch_norm, "native_batch_norm": _L._batch_norm,
+    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "batch_norm": _L._batch_norm,
+    "native_batch_norm": _L._batch_norm,
     "_native_batch_norm_legit_no_training": _L._batch_norm, "layer_norm": _L._layer_norm,
     "native_layer_norm": _L._layer_norm, "group_norm": _L._group_norm, "native_group_norm": _L._group_norm,
     "adaptive_avg_pool1d": _L._adaptive_pool, "adaptive_avg_pool2d": _L._adaptive_pool,
