@@ -9,19 +9,6 @@ import torch
 
 from edgebudget.eager import suggests_channels_last, takes_flash
 
-<<<<<<< HEAD
-def eager_strides(target: str, args: Sequence[object], out: torch.Tensor) -> tuple[int, ...]:
-    """Return the strides that the CPU kernel of `target` gives `out`; those of `out` where nothing else is known.
-
-    `scaled_dot_product_attention`: the flash kernel for the CPU (ATen/native/cpu/FlashAttentionKernel.cpp) writes
-    [batch, sequence, heads, head_dim] and returns it with sequence and heads transposed. On meta the reference
-    decomposition runs, whose output is contiguous; it runs on the CPU too where the flash kernel does not take the
-    inputs (`use_flash_attention_cpp` in ATen/native/transformers/sdp_utils_cpp.cpp).
-    """
-    if target == "aten.scaled_dot_product_attention.default" and _takes_flash(args):
-        _, heads, sequence, head_dim = out.shape
-        return (sequence * heads * head_dim, head_dim, heads * head_dim, 1)
-=======
 _META = torch.device("meta")
 _CONVOLUTIONS = frozenset(("aten.conv2d.default", "aten.conv2d.padding", "aten.conv3d.default", "aten.conv3d.padding"))
 
@@ -47,22 +34,10 @@ def eager_strides(target: str, out: torch.Tensor, args: Sequence[object]) -> tup
         channels_last = torch.channels_last if out.dim() == 4 else torch.channels_last_3d
         memory_format = channels_last if last else torch.contiguous_format
         return torch.empty(out.shape, device=_META, memory_format=memory_format).stride()
->>>>>>> scratch
     return out.stride()
 
 
 def _takes_flash(args: Sequence[object]) -> bool:
-<<<<<<< HEAD
-    query, key, value = (arg for arg in args[:3] if isinstance(arg, torch.Tensor))
-    mask = args[3] if len(args) > 3 else None
-    return (
-        query.dim() == key.dim() == value.dim() == 4
-        and query.size(3) == key.size(3) == value.size(3)
-        and query.size(2) > 0 < key.size(2)
-        and all(tensor.stride(3) == 1 for tensor in (query, key, value))
-        and (mask is None or (isinstance(mask, torch.Tensor) and mask.dim() in (2, 4)))
-    )
-=======
     query, key, value, *rest = args
     if not (isinstance(query, torch.Tensor) and isinstance(key, torch.Tensor) and isinstance(value, torch.Tensor)):
         return False
@@ -70,4 +45,3 @@ def _takes_flash(args: Sequence[object]) -> bool:
     mask = tuple(rest[0].shape) if rest and isinstance(rest[0], torch.Tensor) else None
     last_strides = (query.stride(-1), key.stride(-1), value.stride(-1))
     return takes_flash(shapes[0], shapes[1], shapes[2], last_strides, mask)
->>>>>>> scratch

@@ -333,11 +333,7 @@ class Recorder(TorchDispatchMode):
             return out, _Rule(_Kind.VIEW, shape=shape, stride=stride, dtype=out.dtype, signature=signature)
         if out.untyped_storage()._cdata in self._addresses:
             return out, _Rule(_Kind.RUN)
-<<<<<<< HEAD
-        stride = eager_strides(name_of(func), args, out)
-=======
         stride = eager_strides(name_of(func), out, (*args, *kwargs.values()))
->>>>>>> scratch
         fresh = torch.empty_strided(out.shape, stride, dtype=out.dtype, device=META)
         if out.storage_offset() or fresh.untyped_storage().nbytes() != out.untyped_storage().nbytes():
             return out, _Rule(_Kind.RUN)
