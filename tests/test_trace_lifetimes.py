@@ -46,7 +46,8 @@ def test_estimate_of_a_chain_adds_up() -> None:
 
 
 def test_residual_keeps_its_source() -> None:
-    block = Forward(lambda self, x: self.children_[1](self.children_[0](x).relu()) + x, nn.Linear(8, 8), nn.Linear(8, 8))
+    first, second = nn.Linear(8, 8), nn.Linear(8, 8)
+    block = Forward(lambda self, x: self.children_[1](self.children_[0](x).relu()) + x, first, second)
     graph = trace(Forward(lambda self, x: self.children_[0](x.relu()), block), (X,))
     # relu 64 (kept for the sum); linear 64; relu 64; linear 64; sum 64. While the inner relu runs, the outer relu, the
     # linear it reads and itself are alive: 192. Its source is dropped when it returns.
@@ -210,7 +211,8 @@ def test_integer_inputs() -> None:
 
 def test_several_inputs_and_outputs_with_kwargs() -> None:
     model = Forward(lambda self, a, pair, *, scale, flag: {"sum": a + pair[0], "rest": [pair[1] * scale, flag]})
-    graph = trace(model, (X, (X, torch.empty(3, device="meta"))), {"scale": torch.empty(3, device="meta"), "flag": True})
+    three = torch.empty(3, device="meta")
+    graph = trace(model, (X, (X, three)), {"scale": torch.empty(3, device="meta"), "flag": True})
     # X is one tensor given twice: two inputs over one storage
     assert [graph.tensors[t].shape for t in graph.inputs] == [(2, 8), (2, 8), (3,), (3,)]
     assert [graph.tensors[t].storage for t in graph.inputs] == [0, 0, 1, 2]

@@ -86,7 +86,7 @@ class _Facts(NamedTuple):
     is_view: bool
     tensor_arguments: frozenset[str]
     names: tuple[str, ...]
-    list_output: bool
+    list_output: bool  # one list of tensors, such as `split_with_sizes` returns
     lowers: bool
 
 
@@ -109,6 +109,11 @@ def _facts(target: str) -> _Facts:
         if namespace == "aten"
         else any("out" in other for other in packet.overloads()),
     )
+
+
+def returns_list(step: Step) -> bool:
+    """Whether the outputs of `step` are one list in its schema."""
+    return step.target != "view" and _facts(step.target).list_output
 
 
 def lower(graph: TracedGraph) -> Program:
@@ -286,8 +291,8 @@ def place(program: Program) -> tuple[Placed, ...]:
             touch(step.reads[0], index, number)
             index += 1
             continue
-        several = len(step.writes) > 1 or _facts(step.target).list_output
-        together = several and _facts(step.target).list_output
+        together = returns_list(step)
+        several = len(step.writes) > 1 or together
         for spec in step.writes:
             touch(spec, index, number)
             index += 0 if together else 1

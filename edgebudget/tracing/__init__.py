@@ -133,6 +133,7 @@ def _as_twins(
             module.__dict__.clear()
             module.__dict__.update(attributes)
             refill(containers)
+        recorder.untag()
         if collecting:
             gc.enable()
 

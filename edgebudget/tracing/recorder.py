@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
-from edgebudget.graph import ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec
+from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
 from edgebudget.tracing.values import (
     META,
@@ -27,6 +27,7 @@ from edgebudget.tracing.values import (
     makes_too_much,
     name_of,
     reads_data,
+    refuse_opaque,
     run_on_meta,
     tensors_in,
 )
@@ -114,6 +115,7 @@ class Recorder(TorchDispatchMode):
         self._dies: dict[int, int] = {}
         self._addresses: dict[int, int] = {}  # of live storages, to their ids
         self._deaths: list[_Death] = []
+        self._foreign: list[weakref.ref[Tensor]] = []  # tagged, and not ours to keep
         self.kept: set[int] = set()  # addresses of real storages that the model holds: not written to
         self._tainted: set[int] = set()  # real storages into which unknown values were written
 
@@ -131,16 +133,12 @@ class Recorder(TorchDispatchMode):
     def _register(
         self, tensor: Tensor, role: Role | None, name: str, persistent: bool = True, trainable: bool = False
     ) -> int:
+        refuse_opaque(tensor)
         storage = tensor.untyped_storage()
         address = storage._cdata
         shape, stride, dtype = tensor.shape, tensor.stride(), tensor.dtype
         block = self._addresses.get(address)
         if block is None:
-            if name_of(dtype) not in ITEMSIZE:
-                raise TraceError(
-                    f"A tensor has the type {name_of(dtype)}, whose memory a trace does not know.",
-                    "Give the float model, and choose the type with --dtype.",
-                )
             block = len(self._blocks)
             born = len(self.ops) if role is None or role is Role.ACTIVATION else -1
             self._blocks.append(_Block(storage.nbytes(), name_of(dtype), role, name, born, persistent, trainable))
@@ -172,6 +170,7 @@ class Recorder(TorchDispatchMode):
         tag = getattr(tensor, "_edgebudget", None)
         if tag is None or tag[0] is not self:
             self.adopt(tensor, cast(Role, None), self.module)
+            self._foreign.append(weakref.ref(tensor))
             tag = tensor._edgebudget  # type: ignore[attr-defined]
         return cast(tuple[object, tuple[int, ...], int], tag)
 
@@ -324,6 +323,7 @@ class Recorder(TorchDispatchMode):
         for position, arg in enumerate(args):
             if out is arg:
                 return out, _Rule(_Kind.SAME, position, _is_mutable(func))
+        refuse_opaque(out)
         base = args[0] if args else None
         if isinstance(base, Tensor) and base.is_meta and out.untyped_storage()._cdata == base.untyped_storage()._cdata:
             if any(isinstance(value, torch.device) for value in (*args, *kwargs.values())):
@@ -344,10 +344,10 @@ class Recorder(TorchDispatchMode):
     def _run(self, func: Operator, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         if reads_data(func, args):
             raise DataRead(name_of(func))
-        if any(isinstance(arg, torch.ScriptObject) for arg in args):
+        if name_of(func).startswith(("quantized.", "aten.quantize_per")):
             raise TraceError(
-                f"The operator {name_of(func)} takes packed weights, whose memory a trace does not see: "
-                "the model is quantized in eager mode.",
+                f"The operator {name_of(func)} quantizes in eager mode, whose tensors and packed weights a trace "
+                "does not see.",
                 "Give the float model, and choose --dtype int8.",
             )
         return run_on_meta(func, args, kwargs)
@@ -382,6 +382,13 @@ class Recorder(TorchDispatchMode):
         return self._addresses.get(tensor.untyped_storage()._cdata) not in self._tainted
 
     # ---- what came of it
+
+    def untag(self) -> None:
+        """Take the tags off tensors that came from outside, such as constants that the model holds."""
+        for reference in self._foreign:
+            tensor = reference()
+            if tensor is not None:
+                del tensor._edgebudget  # type: ignore[attr-defined]
 
     def result_ids(self, result: object) -> tuple[int, ...]:
         """Return the ids of the tensors in a forward's result, whatever containers hold them."""

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from edgebudget.errors import TraceError
+from edgebudget.graph import ITEMSIZE
 
 META = torch.device("meta")
 REAL_NUMEL_LIMIT = 2**16
@@ -107,6 +108,16 @@ def components(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     )
 
 
+def refuse_opaque(tensor: torch.Tensor) -> None:
+    """Raise TraceError for a tensor whose bytes do not follow from its shape and dtype."""
+    what = "nested" if tensor.is_nested else "quantized" if tensor.is_quantized else name_of(tensor.dtype)
+    if what not in ITEMSIZE:
+        raise TraceError(
+            f"A tensor is {what}, which a trace cannot look into.",
+            "Give the model plain dense or sparse tensors; --dtype int8 quantizes a float model.",
+        )
+
+
 def meta_twin(tensor: torch.Tensor) -> torch.Tensor:
     """Return a dense tensor of the same shape, strides and dtype on meta, with a storage of its own."""
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=META)
@@ -129,11 +140,7 @@ class Twins:
         storage = tensor.untyped_storage()
         base = self._bases.get(storage._cdata)
         if base is None:
-            if tensor.is_quantized or tensor.is_nested:
-                raise TraceError(
-                    f"A tensor is {'quantized' if tensor.is_quantized else 'nested'}, which a trace cannot look into.",
-                    "Give the model plain dense or sparse tensors; --dtype int8 quantizes a float model.",
-                )
+            refuse_opaque(tensor)
             self._originals.append(tensor)
             twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
             if twin.untyped_storage().nbytes() == storage.nbytes():

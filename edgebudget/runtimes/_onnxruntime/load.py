@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgebudget.runtimes._onnxruntime.arena import Arena
+from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
-from edgebudget.runtimes._onnxruntime.lowering import Fold
 from edgebudget.runtimes._onnxruntime.nchwc import Reordered
 from edgebudget.runtimes._onnxruntime.quantization import convolution_packing, packed_integer_gemm_nbytes
 
@@ -27,7 +27,8 @@ NODE_KIND_BYTES = {  # attributes and a kernel's own state
     "Conv": 7_540, "ConvTranspose": 7_540, "MaxPool": 6_590, "AveragePool": 6_590, "Gemm": 4_890,
     "LayerNormalization": 4_770, "ReduceMean": 4_160, "Split": 2_950, "Gather": 3_690, "Softmax": 3_600, "Pad": 3_600,
     "QLinearConv": 10_290, "QGemm": 5_110, "QuantizeLinear": 3_600, "DequantizeLinear": 3_600, "QLinearAdd": 3_620,
-    "QLinearMul": 3_620, "QLinearSigmoid": 3_560, "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490, "Reshape": 3_350, "HardSigmoid": 3_640,
+    "QLinearMul": 3_620, "QLinearSigmoid": 3_560, "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490,
+    "Reshape": 3_350, "HardSigmoid": 3_640,
 }  # fmt: skip
 FURTHER_OUTPUT_BYTES = 1_100  # of a Split
 BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,543

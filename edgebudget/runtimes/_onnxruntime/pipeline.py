@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization
+from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 from edgebudget.runtimes._onnxruntime.load import Exported
-from edgebudget.runtimes._onnxruntime.lowering import Fold, Lowering
+from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
 

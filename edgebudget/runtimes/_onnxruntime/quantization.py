@@ -13,12 +13,18 @@ from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 SAME_AS_INPUT = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad", "Gather"}
+    {
+        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad",
+        "Gather",
+    }
 )
 REMOVABLE = frozenset({"Relu", "Clip"})
 NORMALIZING = frozenset({"LayerNormalization", "InstanceNormalization", "BatchNormalization"})
 ALL_TENSORS = frozenset(
-    {"Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool", "CumSum"}
+    {
+        "Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool",
+        "CumSum",
+    }
 )
 DROPPED = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "Gather"})
 UNARY = frozenset({"AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu", "Softmax"})
@@ -111,8 +117,7 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
         node.inputs[position] = wide
     producers = graph.producers()
     for v, shared in marks.activations.items():
-        readers = consumers.get(v, [])
-        readers = [reader for reader in dict.fromkeys(r.index for r in readers) if reader in graph.nodes]
+        readers = [index for index in dict.fromkeys(r.index for r in consumers.get(v, ())) if index in graph.nodes]
         is_result = v in graph.results
         op = producers[v].op if v in producers else 0
         parameters = [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
