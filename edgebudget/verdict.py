@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
-from typing import Protocol
 
+from edgebudget.calibration.model import Interval
+from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
@@ -19,6 +20,10 @@ from edgebudget.units import format_bytes
 # allocators take, a model of the runtime's own layout far less; a quarter either way covers the latter, not the former.
 UNCALIBRATED_LOW = Fraction(3, 4)
 UNCALIBRATED_HIGH = Fraction(5, 4)
+_UNCALIBRATED = (
+    f"Not calibrated: the interval is wide, {int((1 - UNCALIBRATED_LOW) * 100)} % below to "
+    f"{int((UNCALIBRATED_HIGH - 1) * 100)} % above the computed peak."
+)
 
 
 class Decision(StrEnum):
@@ -41,7 +46,8 @@ def best(decisions: Sequence[Decision]) -> Decision:
 class CheckResult:
     """One option: model x device x runtime x dtype. The fields are the keys of the JSON report, in its order.
 
-    Sizes are None where the option is UNSUPPORTED or in ERROR: what was not estimated has no number.
+    Sizes are None where the option is in ERROR, and all but the weights' and the budgets where it is UNSUPPORTED: what
+    was not estimated has no number.
     """
 
     model: str
@@ -82,62 +88,41 @@ class CheckResult:
     unmodelled_ops: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A peak with its interval, in whole bytes: `low_bytes <= peak_bytes <= high_bytes`."""
-
-    low_bytes: int
-    peak_bytes: int
-    high_bytes: int
-
-
-class Calibration(Protocol):
-    """What measurements say about a raw peak."""
-
-    @property
-    def id(self) -> str:
-        """What a report names it by."""
-        ...
-
-    def interval(self, estimate: MemoryEstimate, raw_peak_bytes: int) -> Interval:
-        """Return the peak to expect where the model of the runtime says `raw_peak_bytes`. Pure."""
-        ...
-
-
 def check(
     estimate: MemoryEstimate,
     profile: DeviceProfile,
     *,
-    calibration: Calibration | None = None,
+    calibrations: Calibrations | None = None,
     headroom_percent: float = 0.0,
     model: str | None = None,
     batch: int | None = None,
-    inputs: tuple[str, ...] | None = None,
 ) -> CheckResult:
     """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
 
     The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
-    profile's safety margin. `model`, `batch` and `inputs` are what the report says was asked for; they default to the
-    graph's name, the first dimension of its first input, and its inputs. Raises UsageError for a headroom outside 0 to
-    100.
+    profile's safety margin. `calibrations` are the fits to choose from, by default those shipped. `model` and `batch` are what the report says was asked for; they default to the graph's
+    name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
     """
     if not 0 <= headroom_percent <= 100:
         raise UsageError(f"A headroom of {headroom_percent} % is outside 0 to 100.", "Write, for example, 20.")
     estimate = estimate.on(profile.target)
     graph = estimate.graph
+    budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
     asked = CheckResult(
         model=graph.name if model is None else model,
         device=profile.name,
         runtime=estimate.runtime,
         dtype=estimate.dtype,
         batch=leading_dimension(graph) if batch is None else batch,
-        inputs=describe_inputs(graph) if inputs is None else inputs,
+        inputs=describe_inputs(graph),
         decision=Decision.UNSUPPORTED,
         reasons=(),
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
-        budget_bytes=_less_headroom(profile.budget_bytes, headroom_percent),
+        parameter_bytes=estimate.parameter_bytes,
+        buffer_bytes=estimate.buffer_bytes,
+        budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
     element_dtype = DTYPES.get(estimate.dtype).element_dtype
@@ -146,10 +131,35 @@ def check(
         return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
     if isinstance(estimate.layout, Unsupported):
         return replace(asked, reasons=(estimate.layout.reason,))
-    return _decided(asked, estimate, estimate.layout, profile, calibration, element_dtype)
+    layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
+    estimate = replace(estimate, layout=layout)
+    isa = profile.cpu.isa
+    known = shipped() if calibrations is None else calibrations
+    calibration = known.find(estimate.runtime, estimate.dtype, isa)
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
+    return replace(
+        _sized(asked, estimate, layout),
+        decision=decide(
+            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, asked.storage_budget_bytes
+        ),
+        peak_bytes=interval.peak_bytes,
+        peak_low_bytes=interval.low_bytes,
+        peak_high_bytes=interval.high_bytes,
+        headroom_bytes=budget_bytes - interval.high_bytes,
+        calibration=calibration.id if calibration else None,
+        reasons=(
+            *_ram_reasons(interval, budget_bytes, phase),
+            *_storage_reasons(layout.storage_bytes, profile),
+            *_caveats(estimate, layout, profile, element_dtype),
+            *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
+        ),
+    )
 
 
-def decide(low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: int, storage_budget_bytes: int | None) -> Decision:
+def decide(
+    low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: int, storage_budget_bytes: int | None
+) -> Decision:
     """Return GO where even the high end fits the budget and the file its storage, NO-GO where the low end or the file
     does not, MARGINAL between. A storage budget of None is not known and not held against the file."""
     if low_bytes > budget_bytes or (storage_budget_bytes is not None and storage_bytes > storage_budget_bytes):
@@ -159,9 +169,7 @@ def decide(low_bytes: int, high_bytes: int, budget_bytes: int, storage_bytes: in
 
 def uncalibrated(raw_peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    low = raw_peak_bytes * UNCALIBRATED_LOW
-    high = raw_peak_bytes * UNCALIBRATED_HIGH
-    return Interval(floor(low), raw_peak_bytes, ceil(high))
+    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
@@ -176,69 +184,44 @@ def leading_dimension(graph: TracedGraph) -> int:
     return shapes[0][0] if shapes and shapes[0] else 1
 
 
-def _decided(
-    asked: CheckResult,
-    estimate: MemoryEstimate,
-    layout: MemoryLayout,
-    profile: DeviceProfile,
-    calibration: Calibration | None,
-    element_dtype: str,
-) -> CheckResult:
-    assert asked.budget_bytes is not None
-    overhead_bytes = profile.runtimes.get(estimate.runtime)
-    runtime_bytes = layout.runtime_bytes if overhead_bytes is None else overhead_bytes
-    load_peak_bytes = layout.load_heap_bytes + layout.load_mapped_bytes + runtime_bytes
-    inference_peak_bytes = layout.inference_heap_bytes + layout.inference_mapped_bytes + runtime_bytes
-    raw_peak_bytes = max(load_peak_bytes, inference_peak_bytes)
-    interval = calibration.interval(estimate, raw_peak_bytes) if calibration else uncalibrated(raw_peak_bytes)
-    result = replace(
+def _with_overhead(layout: MemoryLayout, overhead_bytes: int | None) -> MemoryLayout:
+    """Put the profile's figure for the runtime itself in the place of the runtime's own, where the profile has one."""
+    return layout if overhead_bytes is None else replace(layout, runtime_bytes=overhead_bytes)
+
+
+def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -> CheckResult:
+    return replace(
         asked,
-        decision=decide(
-            interval.low_bytes,
-            interval.high_bytes,
-            asked.budget_bytes,
-            layout.storage_bytes,
-            asked.storage_budget_bytes,
-        ),
         activation_peak_numel=layout.activation_peak_numel,
-        parameter_bytes=estimate.parameter_bytes,
-        buffer_bytes=estimate.buffer_bytes,
         activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
         activation_bytes=layout.activation_bytes,
         activation_total_bytes=layout.activation_total_bytes,
         workspace_bytes=layout.workspace_bytes,
-        runtime_bytes=runtime_bytes,
+        runtime_bytes=layout.runtime_bytes,
         load_heap_bytes=layout.load_heap_bytes,
         inference_heap_bytes=layout.inference_heap_bytes,
         load_mapped_bytes=layout.load_mapped_bytes,
         inference_mapped_bytes=layout.inference_mapped_bytes,
-        load_peak_bytes=load_peak_bytes,
-        inference_peak_bytes=inference_peak_bytes,
-        raw_peak_bytes=raw_peak_bytes,
-        peak_bytes=interval.peak_bytes,
-        peak_low_bytes=interval.low_bytes,
-        peak_high_bytes=interval.high_bytes,
-        calibration=calibration.id if calibration else None,
-        headroom_bytes=asked.budget_bytes - interval.high_bytes,
+        load_peak_bytes=estimate.load_peak_bytes,
+        inference_peak_bytes=estimate.inference_peak_bytes,
+        raw_peak_bytes=estimate.raw_peak_bytes,
         storage_bytes=layout.storage_bytes,
         peak_op=layout.peak_op,
         unmodelled_ops=layout.unmodelled_ops,
     )
-    phase = "loading" if load_peak_bytes > inference_peak_bytes else "inference"
-    verdict = [*_ram_reasons(interval, asked.budget_bytes, phase), *_storage_reasons(layout.storage_bytes, profile)]
-    return replace(result, reasons=(*verdict, *_caveats(estimate, layout, profile, calibration, element_dtype)))
 
 
 def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]:
-    peak = f"the peak, at {phase},"
-    if interval.low_bytes > budget_bytes:
-        short = _size(interval.low_bytes - budget_bytes)
-        return [f"Short of RAM by at least {short}: {peak} is at best {_size(interval.low_bytes)}."]
-    if interval.high_bytes > budget_bytes:
-        short = _size(interval.high_bytes - budget_bytes)
-        return [f"May be short of RAM by up to {short}: {peak} is at worst {_size(interval.high_bytes)}."]
-    spare = _size(budget_bytes - interval.high_bytes)
-    return [f"Fits in RAM with {spare} to spare: {peak} is at worst {_size(interval.high_bytes)}."]
+    low_over_bytes = interval.low_bytes - budget_bytes
+    high_over_bytes = interval.high_bytes - budget_bytes
+    if low_over_bytes > 0:
+        short = f"Short of RAM by at least {_size(low_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.low_bytes)} at best."]
+    if high_over_bytes > 0:
+        short = f"May be short of RAM by up to {_size(high_over_bytes)}"
+        return [f"{short}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+    spare = f"Fits in RAM with {_size(-high_over_bytes)} to spare"
+    return [f"{spare}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
 
 
 def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
@@ -255,7 +238,6 @@ def _caveats(
     estimate: MemoryEstimate,
     layout: MemoryLayout,
     profile: DeviceProfile,
-    calibration: Calibration | None,
     element_dtype: str,
 ) -> list[str]:
     said = []
@@ -273,12 +255,17 @@ def _caveats(
         said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
     elif support == "storage":
         said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
-    if calibration is None:
-        low, high = (round(abs(factor - 1) * 100) for factor in (UNCALIBRATED_LOW, UNCALIBRATED_HIGH))
-        said.append(f"Not calibrated: the interval is wide, {low} % below to {high} % above the computed peak.")
     estimated = profile.estimated_fields()
     if estimated:
-        said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
+        said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
+    if layout.runtime_bytes == 0:
+        said.append(f"The fixed cost of {estimate.runtime} itself is not counted: there is no figure for it.")
+    region_bytes = profile.memory.largest_region_bytes
+    if region_bytes is not None and layout.activation_bytes > region_bytes:
+        said.append(
+            f"The RAM of {profile.name} is split: its largest block is {_size(region_bytes)}, and activations take "
+            f"{_size(layout.activation_bytes)} in one piece."
+        )
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
     return [*said, *layout.notes]
@@ -295,4 +282,5 @@ def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes:,} bytes" + (f" ({format_bytes(nbytes)})" if nbytes >= 2**10 else "")
+    exact = "1 byte" if nbytes == 1 else f"{nbytes:,} bytes"
+    return f"{exact} ({format_bytes(nbytes)})" if nbytes >= 2**10 else exact

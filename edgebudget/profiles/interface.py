@@ -9,11 +9,24 @@ from edgebudget.target import Target, WeightsIn
 DeviceClass = Literal["sbc", "phone", "tablet", "mcu", "accelerator", "pc"]
 DtypeSupport = Literal["native", "emulated", "storage", "unsupported"]
 Confidence = Literal["verified", "likely", "estimated"]
+RegionSpeed = Literal["fast", "slow"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryRegion:
+    """A contiguous block of RAM. `slow` is memory behind an external bus, such as PSRAM or SDRAM."""
+
+    name: str
+    size_bytes: int
+    speed: RegionSpeed = "fast"
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """RAM, from what the data sheet says down to what one process may have; None where nobody has measured it."""
+    """RAM, from what the data sheet says down to what one process may have; None where nobody has measured it.
+
+    `regions` is empty where the RAM is one block; otherwise an arena has to fit into one of them.
+    """
 
     ram_bytes: int
     os_visible_bytes: int | None
@@ -21,6 +34,12 @@ class Memory:
     process_limit_bytes: int | None
     safety_margin_percent: float
     weights_in: WeightsIn = "ram"
+    regions: tuple[MemoryRegion, ...] = ()
+
+    @property
+    def largest_region_bytes(self) -> int | None:
+        """The largest block an arena can take in one piece; None where the RAM is not split."""
+        return max((region.size_bytes for region in self.regions), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +69,7 @@ class Source:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """One device. `runtimes` maps a runtime's name to its overhead in bytes, None where the runtime's own figure holds."""
+    """One device. `runtimes` maps a runtime to its overhead in bytes, None where the runtime's own figure holds."""
 
     name: str
     aliases: tuple[str, ...]
@@ -63,6 +82,7 @@ class DeviceProfile:
     runtimes: Mapping[str, int | None]
     default_runtime: str
     sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def budget_bytes(self) -> int:
@@ -76,6 +96,27 @@ class DeviceProfile:
         """What the runtimes need to know of the device."""
         return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in)
 
+    def sources_of(self, field: str) -> tuple[Source, ...]:
+        """The sources of one figure, by its dotted path in the YAML."""
+        return tuple(source for source in self.sources if source.field == field)
+
     def estimated_fields(self) -> tuple[str, ...]:
-        """The fields behind the budget and the storage limit that nobody has read anywhere: marked `estimated`."""
-        return tuple(s.field for s in self.sources if s.confidence == "estimated")
+        """The figures behind the budget and the storage limit that nobody has read anywhere: marked `estimated`, or
+        without a source at all."""
+        memory = self.memory
+        limits = {
+            "memory.process_limit": memory.process_limit_bytes,
+            "memory.idle_available": memory.idle_available_bytes,
+        }
+        smallest = min(limit for limit in limits.values() if limit is not None)
+        deciding = [field for field, limit in limits.items() if limit == smallest]
+        if self.storage.available_for_model_bytes is not None:
+            deciding.append("storage.available_for_model")
+        return tuple(
+            field for field in deciding if all(source.confidence == "estimated" for source in self.sources_of(field))
+        )
+
+    @property
+    def budget_is_estimated(self) -> bool:
+        """Whether the figure that decides the RAM budget is an estimate."""
+        return any(field.startswith("memory.") for field in self.estimated_fields())

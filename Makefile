@@ -1,0 +1,77 @@
+# Every target works on a machine with only Python 3.11 or newer and make: it makes its own environment in .venv first.
+# What is installed there is installed again only when pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+DEVICE  ?= raspberrypi
+MODEL   ?=
+DTYPE   ?=
+RUNTIME ?=
+ARGS    ?=
+DEVICES ?= all
+MODELS  ?=
+
+LIVE_MODELS   ?= mobilenet_v2 resnet18 shufflenet_v2_x1_0
+LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
+
+each = $(foreach item,$(2),$(1) '$(item)')
+
+.DEFAULT_GOAL := help
+.PHONY: help check compare validate calibrate test test-slow lint clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
+	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
+	  $(if $(RUNTIME),--runtime '$(RUNTIME)') --format md,csv,json,html --out reports $(ARGS)
+
+compare: $(VENV)/.installed ## One CSV over devices x models x dtypes: DEVICES="..." MODELS="..." [DTYPE=...] [ARGS="..."]
+	@mkdir -p reports
+	$(BIN)/edgebudget compare $(MODELS) $(call each,--device,$(DEVICES)) $(if $(DTYPE),--dtype '$(DTYPE)') \
+	  $(if $(RUNTIME),--runtime '$(RUNTIME)') --out reports/compare.csv $(ARGS)
+	@echo "reports/compare.csv"
+
+validate: $(VENV)/.installed-dev ## The estimate against real runtimes, an error table [LIVE=1 measures MODELS again] [ARGS=...]
+ifdef LIVE
+	rm -f reports/live.jsonl
+	$(BIN)/edgebudget measure $(or $(MODELS),$(LIVE_MODELS)) --backend $(LIVE_BACKENDS) --out reports/live.jsonl
+	$(BIN)/edgebudget validate --data reports/live.jsonl --models $(ARGS)
+else
+	$(BIN)/edgebudget validate --models --out reports/validation.md $(ARGS)
+	$(BIN)/edgebudget validate $(ARGS)
+endif
+
+calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
+	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
+
+test: $(VENV)/.installed-dev ## The whole test suite
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.installed-dev ## What takes longer than minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(VENV)/.installed-dev ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove the environment and everything that was made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgebudget needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@

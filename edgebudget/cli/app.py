@@ -1,0 +1,39 @@
+"""The program's commands, found by file: `commands/check.py` defines `register`, so `edgebudget check` exists."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from edgebudget import __version__
+from edgebudget.registry import Registry
+
+COMMANDS: Registry[Callable[[typer.Typer], None]] = Registry("edgebudget.cli.commands", "register", "command")
+
+
+def build_app() -> typer.Typer:
+    """Return the program with every registered command."""
+    # Plain help: the marked-up one costs a third of the time that `--help` may take.
+    app = typer.Typer(
+        name="edgebudget",
+        help="Estimate the memory a PyTorch model takes on an edge device, and say GO, MARGINAL or NO-GO.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback(epilog="Example: edgebudget check mobilenet_v2 --device raspberrypi")(_program)
+    for _, register in COMMANDS:
+        register(app)
+    return app
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"edgebudget {__version__}")
+        raise typer.Exit
+
+
+def _program(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass

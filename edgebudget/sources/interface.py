@@ -1,0 +1,45 @@
+"""Where models come from: a reference in, a module without weights and its example inputs out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from edgebudget.inputs import InputSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A module to trace with `module(*args, **kwargs)`; its weights are on meta wherever its constructor allows.
+
+    `allow_truncation` says that the front of the model is worth an answer where the rest depends on data: detection
+    models, whose post-processing does.
+    """
+
+    name: str
+    module: "nn.Module"
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object] = field(default_factory=dict)
+    allow_truncation: bool = False
+
+
+class Source(Protocol):
+    """One kind of model reference. Registered by its file's name."""
+
+    @property
+    def example(self) -> str:
+        """A reference of this kind, for help texts."""
+        ...
+
+    def claims(self, reference: str) -> bool:
+        """Whether `reference` is of this kind, judged by its form alone."""
+        ...
+
+    def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
+        """Return the model; `inputs` are the user's shapes, empty where the source must know them.
+
+        Raises ModelError with what is wrong and what to do.
+        """
+        ...

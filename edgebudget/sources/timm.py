@@ -1,0 +1,45 @@
+"""Models by their timm name: `timm:mobilenetv4_conv_small`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgebudget.errors import MissingExtraError
+from edgebudget.inputs import InputSpec
+from edgebudget.registry import unknown_name
+from edgebudget.sources.interface import LoadedModel
+
+PREFIX = "timm:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Timm:
+    example: str = "timm:mobilenetv4_conv_small"
+
+    def claims(self, reference: str) -> bool:
+        return reference.startswith(PREFIX)
+
+    def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
+        """Return the named model with random weights, at the input size of its pretrained configuration.
+
+        Raises MissingExtraError without timm.
+        """
+        try:
+            import timm
+            from timm.data import resolve_model_data_config
+        except ImportError:
+            raise MissingExtraError("timm", "timm", f"The model {reference}") from None
+
+        from edgebudget.sources._construct import construct
+        from edgebudget.sources._examples import example, from_specs
+
+        name = reference.removeprefix(PREFIX)
+        if not timm.is_model(name.split(".")[0]):
+            raise unknown_name("timm model", name, timm.list_models())
+        module = construct(lambda: timm.create_model(name, pretrained=False)).eval()
+        if inputs:
+            return LoadedModel(name, module, from_specs(inputs))
+        size = resolve_model_data_config(module)["input_size"]
+        return LoadedModel(name, module, (example(InputSpec((1, *size))),))
+
+
+SOURCE = _Timm()

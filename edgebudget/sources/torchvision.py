@@ -1,0 +1,96 @@
+"""Models by their torchvision name: `mobilenet_v2`, or `torchvision:mobilenet_v2`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgebudget.errors import ModelError
+from edgebudget.inputs import InputSpec
+from edgebudget.registry import unknown_name
+from edgebudget.sources.interface import LoadedModel
+
+VIDEO_FRAMES = 16  # the clip length of torchvision's video presets
+FLOW_SIZE = (520, 960)  # the size torchvision's optical flow references evaluate at; RAFT needs multiples of 8
+DETECTION_SIZE = 800  # the shorter side that torchvision's R-CNN family resizes to
+_NAME = re.compile(r"(torchvision:)?[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Torchvision:
+    example: str = "mobilenet_v2"
+
+    def claims(self, reference: str) -> bool:
+        return _NAME.fullmatch(reference) is not None
+
+    def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
+        """Return the named model with random weights, at the size its preset of transforms crops to.
+
+        Raises ModelError for the eager-quantized variants, whose weights exist only after calibration.
+        """
+        import torchvision.models as zoo
+
+        from edgebudget.sources._construct import construct
+        from edgebudget.sources._examples import example, from_specs
+
+        name = reference.removeprefix("torchvision:")
+        kind = _kind(name)
+        if kind == "quantization":
+            raise ModelError(
+                f"{name} is torchvision's quantizable variant, which is quantized in eager mode after calibration.",
+                f"Take {name.removeprefix('quantized_')} with --dtype int8.",
+            )
+        keywords = {"weights": None}
+        if kind in ("segmentation", "detection"):
+            keywords["weights_backbone"] = None
+        module = construct(lambda: zoo.get_model(name, **keywords)).eval()
+        args: tuple[object, ...]
+        if inputs and kind == "detection":
+            args = ([tensor[0] if tensor.dim() == 4 else tensor for tensor in from_specs(inputs)],)
+        elif inputs:
+            args = from_specs(inputs)
+        else:
+            shapes = _shapes(name, kind, getattr(module, "image_size", None))
+            args = tuple(example(InputSpec(shape)) for shape in shapes)
+            args = (list(args),) if kind == "detection" else args
+        return LoadedModel(name, module, args, allow_truncation=kind == "detection")
+
+
+def _kind(name: str) -> str:
+    """Return the folder of torchvision.models that builds `name`, "" for classification.
+
+    Raises UnknownNameError with the nearest names.
+    """
+    import torchvision.models as zoo
+
+    try:
+        builder = zoo.get_model_builder(name)
+    except ValueError:
+        raise unknown_name("model", name, zoo.list_models()) from None
+    parts = builder.__module__.split(".")
+    return parts[2] if len(parts) > 3 else ""
+
+
+def _shapes(name: str, kind: str, image_size: object) -> list[tuple[int, ...]]:
+    import torchvision.models as zoo
+
+    if kind == "optical_flow":
+        return [(1, 3, *FLOW_SIZE)] * 2
+    if kind == "detection":
+        digits = re.search(r"(300|320)", name)
+        side = int(digits.group()) if digits else DETECTION_SIZE
+        return [(3, side, side)]
+    presets = list(zoo.get_model_weights(name))
+    keywords = getattr(presets[0].value.transforms, "keywords", {}) if presets else {}
+    if kind == "segmentation":
+        side = keywords.get("resize_size", 520)
+        return [(1, 3, side, side)]
+    crop = keywords.get("crop_size", 224)
+    height, width = crop if isinstance(crop, tuple | list) else (crop, crop)
+    if kind == "video":
+        return [(1, 3, VIDEO_FRAMES, height, width)]
+    if isinstance(image_size, int):
+        height = width = image_size
+    return [(1, 3, height, width)]
+
+
+SOURCE = _Torchvision()
