@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     nbytes: int
     constant: bool
     storage: int  # of the core graph, -1 where a pass made it
+    value: bool | int | float = 0  # of a scalar that a pass made a constant of
 
 
 class Step(NamedTuple):
@@ -218,7 +219,7 @@ class _Lowering:
             return tuple(self._argument(item, False) for item in arg)
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
-            return Ref(self._add(Spec((), dtype, nbytes, True, -1)))
+            return Ref(self._add(Spec((), dtype, nbytes, True, -1, arg)))
         return arg
 
     def _cast(self, arg: Arg, dtype: str, module: str) -> Arg:

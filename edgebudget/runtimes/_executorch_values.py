@@ -166,8 +166,65 @@ def _argument(value: Arg, kind: str) -> Argument:
     return Argument("Double" if kind == "float" else "Int")
 
 
-def malloc_bytes(size: int) -> int:
-    """Return what a block of `size` takes of the heap by `malloc_usable_size`, on 64-bit glibc."""
+def program_bytes(values: Census) -> int:
+    """Return what the flatbuffer in front of the constants takes, padded to where they start; within 3 %.
+
+    By schema/program.fbs: 16 bytes a value (its table of 12 and a reference), the value's own table with its fields,
+    a length of 4 and the items of each vector, 8 bytes of offset a constant, two short strings an operator. Tables
+    share their layout; padding between them is not followed.
+    """
+    ranks = sum((align(4 * rank, 4) + align(rank, 4)) * count for rank, count in values.ranks.items())
+    lists = sum((28 + 8 * length) * count for length, count in values.lists.items())
+    tensor_lists = sum((28 + 4 * length) * count for length, count in values.tensor_lists.items())
+    calls = sum((32 + 4 * arguments) * count for (arguments, _), count in values.calls.items())
+    scalars = 28 * (values.values["Int"] + values.values["Double"]) + 24 * values.values["Bool"] + 20 * values.values["Null"]
+    others = 36 * (values.values["String"] + values.values["DoubleList"] + values.values["BoolList"])
+    tensors = 44 * values.values["Tensor"] + 12 * values.planned + ranks
+    rest = 8 * values.constants + 64 * len(values.operators) + 600
+    return align(tensors + lists + tensor_lists + calls + scalars + others + rest, SEGMENT_ALIGNMENT)
+
+
+def malloc_bytes(size: int, pointer_bytes: int = 8) -> int:
+    """Return what a block of `size` takes of the heap by `malloc_usable_size`, as glibc gives it."""
+    overhead, granule = pointer_bytes, 2 * pointer_bytes
     if size >= _MMAP_THRESHOLD:
-        return align(size + 16, PAGE_BYTES) - 16
-    return max(24, align(size + 8, 16) - 8)
+        return align(size + granule, PAGE_BYTES) - granule
+    return max(3 * pointer_bytes, align(size + overhead, granule) - overhead)
+
+
+def method_heap_bytes(values: Census, pointer_bytes: int = 8) -> int:
+    """Return the heap that loading a method takes besides its arena: every block of `Method::init`, by usable size.
+
+    A value takes 16 bytes; a `TensorImpl` four pointers, three sizes and its types; a boxed list, the description of
+    a call's tensor, and the arguments of a call three, three and two words; a stride 4 bytes. The module's allocator has
+    no temporary arena, so the descriptions, made to choose a kernel, stay (`Method::resolve_operator`).
+    """
+    word = pointer_bytes
+    blocks: Counter[int] = Counter()
+    blocks[16 * values.total] += 1
+    blocks[values.inputs] += 1  # which inputs are set
+    blocks[0] += 1  # delegates: none
+    for rank, count in values.ranks.items():
+        blocks[4 * rank] += count
+        blocks[7 * word + 8] += count
+    for length, count in (values.lists + values.tensor_lists).items():
+        blocks[word * length] += count
+        blocks[3 * word] += count
+    for length, count in values.lists.items():
+        blocks[8 * length] += count  # integers have 8 bytes everywhere
+    for length, count in values.tensor_lists.items():
+        blocks[word * length] += count
+    for kind in ("String", "DoubleList", "BoolList"):
+        blocks[2 * word] += values.values[kind]
+    for (arguments, ranks), count in values.calls.items():
+        blocks[word * arguments] += count
+        blocks[3 * word * arguments] += count
+        for rank in ranks:
+            blocks[rank] += count
+    calls = sum(values.calls.values())
+    blocks[4 * word] += 1
+    blocks[word * calls] += 1
+    blocks[2 * word * calls] += 1
+    made = sum(blocks.values())
+    blocks[word * (1 << (made - 1).bit_length())] += 1  # the allocator's own list of blocks, which grows by doubling
+    return sum(malloc_bytes(size, word) * count for size, count in blocks.items())
