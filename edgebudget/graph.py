@@ -1,14 +1,14 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. The three that a trace makes by the thousand are named tuples,
-which take a third of the time of a frozen dataclass to make.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages and tensors, which a trace makes by the thousand,
+are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -50,7 +50,7 @@ class Ref(int):
 Arg: TypeAlias = "Ref | None | bool | int | float | complex | str | tuple[Arg, ...]"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _short_name(target: str) -> str:
     return target.split(".")[1] if "." in target else target
 
@@ -97,7 +97,8 @@ class TensorSpec(NamedTuple):
         return self.numel * ITEMSIZE[self.dtype]
 
 
-class Op(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Op:
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from multiprocessing import get_context
 
 from edgebudget import __version__
+from edgebudget.calibration.store import Calibrations
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import EdgeBudgetError, ModelError, UsageError
 from edgebudget.estimation import MemoryEstimate, estimate
@@ -20,7 +21,7 @@ from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.report import Report, ReportError, worst_decision
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.target import Target
-from edgebudget.verdict import Calibration, CheckResult, Decision, check, describe_inputs, leading_dimension
+from edgebudget.verdict import CheckResult, Decision, check, describe_inputs, leading_dimension
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Request:
     runtimes: tuple[str, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
     batch: int | None = None
-    calibration: Calibration | None = None
+    calibrations: Calibrations | None = None
     headroom_percent: float = 0.0
 
 
@@ -96,7 +97,7 @@ def check_model(model: str, request: Request) -> Outcome:
         graph = trace(
             loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
         )
-        return check_graph(model, graph, request)
+        return check_graph(model, graph, replace(request, batch=request.batch or loaded.batch))
     except EdgeBudgetError as error:
         _LOG.debug("%s", model, exc_info=True)
         return ReportError(model, None, error.message, error.hint)
@@ -122,7 +123,7 @@ def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[Check
             return check(
                 estimate_once(runtime, dtype, device.target),
                 device,
-                calibration=request.calibration,
+                calibrations=request.calibrations,
                 headroom_percent=request.headroom_percent,
                 model=model,
                 batch=request.batch,

@@ -7,7 +7,10 @@ import pytest
 
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
+from edgebudget.profiles.find import ProfileFile
 from edgebudget.profiles.interface import Source
+from edgebudget.profiles.lint import lint_paths
+from edgebudget.profiles.load import load_file
 from tests.profile_texts import VALID, write
 
 
@@ -189,11 +192,12 @@ def test_an_unknown_parent_is_named(parent: str, tmp_path: Path) -> None:
 def test_what_is_missing_after_resolving_is_named(folder: Path) -> None:
     write(folder, "schema_version: 1\nname: base\nabstract: true\nmemory: {ram: 1 GiB}\n", "base")
     path = write(folder, "schema_version: 1\nname: mine\nextends: base\nmemory: {safety_margin: 0}\n", "mine")
-    with pytest.raises(ProfileError) as caught:
+    with pytest.raises(ProfileError, match=r"mine\.yaml: \w+: missing; write, for example") as caught:
         load_profile(path)
-    assert "mine.yaml: memory: needs idle_available or process_limit" in str(caught.value) or (
-        "mine.yaml: display_name: missing" in str(caught.value)
-    )
+    assert caught.value.hint.startswith("4 more: ")
+    assert {finding.field for finding in lint_paths([Path(path)])} == {
+        "display_name", "class", "cpu", "default_runtime", "memory.idle_available"
+    }  # fmt: skip
 
 
 def test_a_broken_parent_is_reported_in_its_own_file(folder: Path) -> None:
@@ -230,3 +234,20 @@ def test_dates_and_words_stay_text(tmp_path: Path) -> None:
     profile = load_profile(write(tmp_path, VALID.replace("display_name: Board", "display_name: yes")))
     assert profile.display_name == "yes"
     assert profile.sources[0].read_on == "2026-11-21"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("4 GiB", "4 GB", r"memory\.ram: '4 GB' is ambiguous"),
+        ("  ram: 4 GiB\n", "", r"memory\.ram: missing"),
+        ("[cortex-a72]", "7", r"cpu\.cores: 7 is not a list"),
+        ("display_name: Board", "display_name: [Board]", "display_name: a list is not text"),
+        ("cpu: {isa: armv8-a, cores: [cortex-a72], pointer_bits: 64}", "cpu: 7", "cpu: 7 is not a mapping"),
+    ],
+)
+def test_a_shipped_profile_that_somebody_broke_is_explained_too(old: str, new: str, words: str, tmp_path: Path) -> None:
+    """Shipped profiles are read without the schema; it is asked where one cannot be converted."""
+    file = ProfileFile(Path(write(tmp_path, VALID.replace(old, new))), shipped=True)
+    with pytest.raises(ProfileError, match=words):
+        load_file(file)

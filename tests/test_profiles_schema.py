@@ -83,7 +83,7 @@ BROKEN = {
     "region without a size": ("  ram:", "  regions: [{name: a}]\n  ram:", "memory.regions[0].size", "missing"),
     "extends is a list": ("class: sbc", "class: sbc\nextends: [a]", "extends", "is not text"),
     "no RAM": ("  ram: 4 GiB\n", "", "memory.ram", "missing; write, for example, 'ram: 4 GiB'"),
-    "no budget": ("  idle_available: 3 GiB\n", "", "memory", "needs idle_available or process_limit"),
+    "no budget": ("  idle_available: 3 GiB\n", "", "memory.idle_available", "process_limit as well"),
     "no margin": ("  safety_margin: 20%\n", "", "memory.safety_margin", "missing"),
     "no name": ("name: board\n", "", "name", "missing"),
     "no version": ("schema_version: 1\n", "", "schema_version", "missing"),

@@ -1,7 +1,10 @@
 """What `devices list` and `devices show` say."""
 
+from pathlib import Path
+
 from edgebudget.profiles import load_profile, resolve_devices
 from edgebudget.profiles.show import LIST_HEADINGS, SHOW_HEADINGS, detail_rows, device_rows, list_text, show_text
+from tests.profile_texts import VALID, write
 
 
 def test_list_has_a_row_a_device() -> None:
@@ -32,6 +35,21 @@ def test_show_gives_every_figure_with_its_source() -> None:
     assert values["runtimes.tflite-micro"] == "default"
     assert all(len(row.cells()) == len(SHOW_HEADINGS) for row in rows)
     assert len(show_text(rows).splitlines()) == len(rows) + 1
+
+
+def test_show_gives_a_runtimes_overhead_with_its_source(tmp_path: Path) -> None:
+    source = "  - {field: runtimes.pytorch.overhead, title: measured, read_on: 2026-11-21, confidence: verified}\n"
+    text = VALID + source + "runtimes: {pytorch: {overhead: 90 MiB}}\n"
+    rows = detail_rows(load_profile(write(tmp_path, text)))
+    overhead = next(row for row in rows if row.field == "runtimes.pytorch.overhead")
+    assert (overhead.value, overhead.title, overhead.confidence) == ("90.0 MiB (94,371,840 B)", "measured", "verified")
+
+
+def test_show_gives_a_figure_without_a_source(tmp_path: Path) -> None:
+    text = VALID + "runtimes: {pytorch: {overhead: 90 MiB}}\n"
+    values = {row.field: (row.value, row.title) for row in detail_rows(load_profile(write(tmp_path, text)))}
+    assert values["runtimes.pytorch.overhead"] == ("90.0 MiB (94,371,840 B)", "")
+    assert values["memory.idle_available"] == ("3.00 GiB (3,221,225,472 B)", "")
 
 
 def test_show_gives_every_source_of_every_device() -> None:

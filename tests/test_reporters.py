@@ -24,9 +24,8 @@ from edgebudget.reporters.csv import frame
 from edgebudget.reporters.md import escape
 from edgebudget.runtimes.interface import PeakOp
 from edgebudget.verdict import CheckResult, Decision
-from tests.handmade import ERROR, GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, report
+from tests.handmade import ERROR, GO_RESULT, GOLD, REPORT, SHORT_RESULT, UNSUPPORTED_RESULT, report
 
-REPORT = report(GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, errors=(ERROR,))
 INTEGERS = tuple(LABELS)
 Numbers = dict[tuple[str, str], int | None]
 
@@ -289,6 +288,21 @@ def test_text_fits_80_columns() -> None:
     assert max(map(cell_len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    ("numel", "nbytes", "said"),
+    [
+        (10, 40, "10 x 4 bytes"),
+        (1_000, 1_500, "1,000 x 1.500 bytes in the mean"),
+        (0, 0, "none"),
+        (0, 9, "not counted in elements"),
+    ],
+)
+def test_text_multiplies_elements_by_bytes(numel: int, nbytes: int, said: str) -> None:
+    result = replace(GO_RESULT, buffer_numel=numel, buffer_bytes=nbytes)
+    line = next(x for x in REPORTERS.get("text").render(report(result)).splitlines() if x.startswith("  buffers"))
+    assert said in line
+
+
 def test_text_explains_only_what_is_not_go_of_many_pairs() -> None:
     going = [replace(GO_RESULT, model=f"good{i}") for i in range(10)]
     short = replace(SHORT_RESULT, model="bad")
@@ -355,3 +369,11 @@ def test_shared_reasons_say_each_once() -> None:
 )
 def test_markdown_escapes(name: str, shown: str) -> None:
     assert escape(name) == shown
+
+
+@pytest.mark.parametrize("name", REPORTERS.names())
+def test_gold(name: str) -> None:
+    """The whole of each format, as it was last read by a person: `python -m tests.write_gold` writes them anew."""
+    reporter = REPORTERS.get(name)
+    gold = GOLD / f"report{reporter.suffix}"
+    assert reporter.render(REPORT) == gold.read_text(encoding="utf-8")

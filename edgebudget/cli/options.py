@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebudget.errors import CalibrationError, UsageError
+from edgebudget.errors import UsageError
 from edgebudget.units import parse_percent
 
 if TYPE_CHECKING:
@@ -62,14 +62,13 @@ def build_request(
     headroom: str = "0",
 ) -> "Request":
     """Return what the options ask for; raises UsageError, ProfileError or CalibrationError for what does not exist."""
+    from edgebudget.calibration.store import load_calibrations
     from edgebudget.pipeline import Request, resolve_asked
 
     if not devices:
         raise UsageError(
             "No device was named.", "Give --device raspberrypi, or see 'edgebudget devices list' for the others."
         )
-    if calibration not in (None, "none"):
-        raise CalibrationError(f"There is no calibration called {calibration!r}.", "Use --calibration none.")
     try:
         headroom_percent = parse_percent(headroom)
     except ValueError as error:
@@ -80,6 +79,7 @@ def build_request(
         runtimes=comma_list(runtimes),
         inputs=_parse_inputs(inputs or []),
         batch=batch,
+        calibrations=load_calibrations(calibration),
         headroom_percent=headroom_percent,
     )
 

@@ -42,8 +42,8 @@ class Coverage:
 
 
 def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assignment:
-    """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero point
-    each), their biases in int32, and activations in int8 where a covered operator makes them.
+    """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero
+    point each), their biases in int32, and activations in int8 where a covered operator makes them.
 
     A batch norm behind a covered convolution is folded into it and covered with it; its own tensors stay float32, as do
     inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.

@@ -122,10 +122,10 @@ def _explain(error: "ValidationError") -> Iterator[tuple[int, Problem]]:
                 yield 0, Problem((*field, key), f"missing; write, for example, '{_EXAMPLES[key]}'")
     elif keyword == "anyOf":
         message = (
-            "needs idle_available or process_limit, or there is no budget; "
+            "missing, and process_limit as well, so there is no budget; "
             "write, for example, 'idle_available: 3 GiB' as measured on the device"
         )
-        yield 1, Problem(field, message)
+        yield 1, Problem((*field, "idle_available"), message)
     elif keyword in ("enum", "const"):
         yield 2, Problem(field, f"{_shown(value)} is not possible here; {nearest(str(value), _items(expected))}")
     elif keyword == "type":

@@ -136,8 +136,8 @@ def _numbers(option: CheckResult) -> Table:
 
 def _elements(numel: int | None, nbytes: int | None) -> str:
     """Return `3,504,872 x 4 bytes`, or the mean size of an element where they differ in size."""
-    if not numel or nbytes is None:
-        return "none" if numel == 0 else f"{numel} elements"
+    if not numel or not nbytes:
+        return "none" if not nbytes else "not counted in elements"
     if nbytes % numel == 0:
         return f"{numel:,} x {nbytes // numel} bytes"
     return f"{numel:,} x {nbytes / numel:.3f} bytes in the mean"

@@ -12,6 +12,7 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from edgebudget.graph import FLOATING, Arg, Op, Ref, Role, TracedGraph
@@ -20,6 +21,15 @@ from edgebudget.planning import Buffer
 _PROMOTED = {"add.Tensor": False, "mul.Tensor": False, "sub.Tensor": False, "minimum.default": False,
              "div.Tensor": True, "div.Tensor_mode": False}  # fmt: skip
 """Operators whose operands RemoveMixedTypeOperators casts, and whether integers become floating-point."""
+
+_DEFAULT_LAYOUT_ONLY = {"aten._adaptive_avg_pool2d.default", "aten.avg_pool2d.default", "aten.expand_copy.default",
+                        "aten.mean.dim", "aten.sum.dim_IntList"}  # fmt: skip
+"""Operators whose portable kernels take contiguous input only (LegalizePortableDimOrderPass copies it for them)."""
+
+_ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.default", "aten.quantize_per_tensor.default",
+             "aten.dequantize.self", "aten.max.default", "aten.min.default", "aten.full_like.default",
+             "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
+"""Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
 _ORDER = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64")
 
@@ -32,6 +42,7 @@ class Spec(NamedTuple):
     nbytes: int
     constant: bool
     storage: int  # of the core graph, -1 where a pass made it
+    value: bool | int | float = 0  # of a scalar that a pass made a constant of
 
 
 class Step(NamedTuple):
@@ -47,12 +58,18 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What ExecuTorch runs: `specs` by number, `steps` in order, and the numbers of inputs and outputs."""
+    """What ExecuTorch runs: `specs` by number, `steps` in order, and the numbers of inputs and outputs.
+
+    `mutable` are buffers and inputs of the model that the program writes to. `refused` are operators for which
+    ExecuTorch has no kernel to lower to.
+    """
 
     specs: tuple[Spec, ...]
     steps: tuple[Step, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    mutable: tuple[int, ...] = ()
+    refused: tuple[str, ...] = ()
 
 
 class Placed(NamedTuple):
@@ -70,7 +87,8 @@ class _Facts(NamedTuple):
     is_view: bool
     tensor_arguments: frozenset[str]
     names: tuple[str, ...]
-    list_output: bool
+    list_output: bool  # one list of tensors, such as `split_with_sizes` returns
+    lowers: bool
 
 
 @cache
@@ -78,7 +96,8 @@ def _facts(target: str) -> _Facts:
     import torch  # only here: a program is made where a model was traced
 
     namespace, name, overload = target.split(".")
-    operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    packet = getattr(getattr(torch.ops, namespace), name)
+    operator = getattr(packet, overload)
     schema = operator._schema
     tensors = frozenset(a.name for a in schema.arguments if isinstance(a.type, torch.TensorType))
     returns = schema.returns
@@ -87,7 +106,15 @@ def _facts(target: str) -> _Facts:
         tensors,
         tuple(a.name for a in schema.arguments),
         len(returns) == 1 and isinstance(returns[0].type, torch.ListType),
+        target in _ACCEPTED or torch.Tag.core in operator.tags or torch.Tag.view_copy in operator.tags
+        if namespace == "aten"
+        else any("out" in other for other in packet.overloads()),
     )
+
+
+def returns_list(step: Step) -> bool:
+    """Whether the outputs of `step` are one list in its schema."""
+    return step.target != "view" and _facts(step.target).list_output
 
 
 def lower(graph: TracedGraph) -> Program:
@@ -101,6 +128,8 @@ class _Lowering:
         self._specs: list[Spec] = []
         self._number: dict[int, int] = {}  # tensor of the graph, to spec
         self._steps: list[Step] = []
+        self._permuted: set[int] = set()  # specs whose elements do not lie in the order of their dimensions
+        self._mutable: list[int] = []
 
     def run(self) -> Program:
         inputs = tuple(self._spec_of(t) for t in self._graph.inputs)
@@ -114,13 +143,16 @@ class _Lowering:
             step._replace(target="view") if step.target == "aten.view_copy.default" and step.writes[0] not in returned else step
             for step in steps
         ]
-        return Program(tuple(self._specs), tuple(steps), inputs, outputs)
+        refused = dict.fromkeys(op.target for op in self._graph.ops if not _facts(op.target).lowers)
+        return Program(tuple(self._specs), tuple(steps), inputs, outputs, tuple(self._mutable), tuple(refused))
 
     def _spec_of(self, tensor: int) -> int:
         if tensor not in self._number:
             spec, storage = self._graph.tensors[tensor], self._graph.storage_of(tensor)
             constant = storage.role not in (Role.ACTIVATION, Role.INPUT)
             self._number[tensor] = self._add(Spec(spec.shape, spec.dtype, spec.nbytes, constant, spec.storage))
+            if storage.role is Role.INPUT and _is_permuted(spec.stride):
+                self._permuted.add(self._number[tensor])
         return self._number[tensor]
 
     def _add(self, spec: Spec) -> int:
@@ -130,6 +162,10 @@ class _Lowering:
     def _lower(self, op: Op) -> None:
         facts = _facts(op.target)
         target = op.target
+        if target == "aten.copy_.default":
+            buffer = self._spec_of(op.inputs[0])
+            self._specs[buffer] = self._specs[buffer]._replace(constant=False)
+            self._mutable.append(buffer)
         if facts.is_view and target.startswith("aten."):
             namespace, name, overload = target.split(".")
             target = f"{namespace}.{name}_copy.{overload}"
@@ -150,7 +186,25 @@ class _Lowering:
             whole = floating or (target.endswith("_mode") and dict(op.kwargs).get("rounding_mode") is None)
             dtype = _promote([self._specs[a] for a in args if isinstance(a, Ref)], whole)
             args = [self._cast(arg, dtype, op.module) for arg in args]
-        self._step(target, op.module, tuple(args), tuple(kwargs), tuple(self._spec_of(t) for t in op.outputs))
+        writes = tuple(self._spec_of(t) for t in op.outputs)
+        if self._permuted and target in _DEFAULT_LAYOUT_ONLY and isinstance(args[0], Ref) and args[0] in self._permuted:
+            copy = self._add(self._specs[args[0]]._replace(storage=-1, constant=False))
+            self._step("aten._to_copy.default", op.module, (args[0],), (("memory_format", "contiguous_format"),), (copy,))
+            args[0] = Ref(copy)
+        self._step(target, op.module, tuple(args), tuple(kwargs), writes)
+        if self._is_permuted_output(target, args, dict(kwargs), writes):
+            self._permuted.update(writes)
+
+    def _is_permuted_output(self, target: str, args: list[Arg], kwargs: dict[str, Arg], writes: tuple[int, ...]) -> bool:
+        """Whether a kernel keeps the order in memory of what it reads, or is asked for channels last."""
+        layout = kwargs.get("memory_format")
+        if layout not in (None, "preserve_format"):
+            return str(layout).startswith("channels_last")
+        if not self._permuted or target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default":
+            return False
+        dimensions = len(self._specs[writes[0]].shape) if writes else 0
+        sources = {int(a) for a in _refs(tuple(args))} & self._permuted
+        return dimensions > 2 and any(len(self._specs[s].shape) == dimensions for s in sources)
 
     def _step(
         self, target: str, module: str, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], writes: tuple[int, ...]
@@ -165,7 +219,7 @@ class _Lowering:
             return tuple(self._argument(item, False) for item in arg)
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
-            return Ref(self._add(Spec((), dtype, nbytes, True, -1)))
+            return Ref(self._add(Spec((), dtype, nbytes, True, -1, arg)))
         return arg
 
     def _cast(self, arg: Arg, dtype: str, module: str) -> Arg:
@@ -200,7 +254,7 @@ def _without_dead(steps: list[Step], outputs: tuple[int, ...]) -> list[Step]:
     needed = set(outputs)
     kept = []
     for step in reversed(steps):
-        if not needed.isdisjoint(step.writes):
+        if not needed.isdisjoint(step.writes) or not step.writes:  # without any: it writes to a buffer
             needed.update(step.reads)
             kept.append(step)
     return kept[::-1]
@@ -230,7 +284,7 @@ def place(program: Program) -> tuple[Placed, ...]:
             order.append(spec)
         last[spec], last_step[spec] = node, step
 
-    for spec in program.inputs:
+    for spec in (*(s for s in program.mutable if s not in program.inputs), *program.inputs):
         touch(spec, 0, 0)
     for number, step in enumerate(program.steps):
         if step.target == "view":
@@ -238,8 +292,8 @@ def place(program: Program) -> tuple[Placed, ...]:
             touch(step.reads[0], index, number)
             index += 1
             continue
-        several = len(step.writes) > 1 or _facts(step.target).list_output
-        together = several and _facts(step.target).list_output
+        together = returns_list(step)
+        several = len(step.writes) > 1 or together
         for spec in step.writes:
             touch(spec, index, number)
             index += 0 if together else 1
@@ -253,7 +307,7 @@ def place(program: Program) -> tuple[Placed, ...]:
                     for sibling in step.writes:
                         touch(sibling, index, number)
                     index += 1
-    for spec in program.outputs:
+    for spec in (*program.mutable, *program.outputs):
         touch(spec, index, max(len(program.steps) - 1, 0))
     return tuple(
         Placed(spec, Buffer(spec, specs[spec].nbytes, first[spec], last[spec]), first_step[spec], last_step[spec])
@@ -284,6 +338,10 @@ def _wider(a: str, b: str) -> str:
     if {a, b} in ({"float16", "bfloat16"}, {"uint8", "int8"}):
         return "float32" if "float16" in (a, b) else "int16"
     return max(a, b, key=_ORDER.index)
+
+
+def _is_permuted(stride: tuple[int, ...]) -> bool:
+    return any(a < b for a, b in pairwise(stride))
 
 
 def _itemsize(dtype: str) -> int:

@@ -32,7 +32,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Functional:
-    """`nodes` in order over `values` (the trace's tensors, then what writes through views add), and what is returned."""
+    """`nodes` in order over `values` (the trace's tensors, then what writes through views add), and the outputs."""
 
     nodes: tuple[Node, ...]
     values: tuple[TensorSpec, ...]
@@ -52,12 +52,11 @@ def functionalize(graph: TracedGraph) -> Functional:
     current: dict[int, int] = {}
     nodes: list[Node] = []
     for op in graph.ops:
-        if not current:
-            args, kwargs, inputs = op.args, op.kwargs, op.inputs
-        else:
-            args = tuple([_point(arg, current) for arg in op.args])
-            kwargs = tuple([(key, _point(arg, current)) for key, arg in op.kwargs])
-            inputs = tuple([current.get(t, t) for t in op.inputs])
+        args, kwargs, inputs = op.args, op.kwargs, op.inputs
+        if current and not current.keys().isdisjoint(inputs):
+            args = tuple([_point(arg, current) for arg in args])
+            kwargs = tuple([(key, _point(arg, current)) for key, arg in kwargs])
+            inputs = tuple([current.get(t, t) for t in inputs])
         name = op.name
         in_place = name.endswith("_") and not name.endswith("__") and bool(op.inputs) and bool(op.outputs)
         nodes.append(Node(name[:-1] if in_place else name, op, args, kwargs, inputs, op.outputs))
@@ -96,9 +95,10 @@ def _rebind(current: dict[int, int], old: int, new: int) -> None:
     standing = current.get(old, old)
     if standing == new:
         return
-    for key, value in current.items():
-        if value == standing:
-            current[key] = new
+    if standing != old:
+        for key, value in current.items():
+            if value == standing:
+                current[key] = new
     current[old] = new
 
 

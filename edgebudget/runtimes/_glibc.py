@@ -9,7 +9,7 @@ _HEADER, _GRAIN, _LEAST = 8, 16, 24
 
 
 def usable_bytes(nbytes: int, alignment: int = _GRAIN) -> int:
-    """Return `malloc_usable_size` of a block of `nbytes` from malloc, or from posix_memalign for an `alignment` over 16."""
+    """Return `malloc_usable_size` of a block of `nbytes` from malloc, or from posix_memalign where `alignment` > 16."""
     spare = alignment + 2 * _GRAIN if alignment > _GRAIN else 0
     if nbytes + spare >= MAPPED_FROM_BYTES:
         mapped = -(-(nbytes + spare + _HEADER) // PAGE_BYTES) * PAGE_BYTES

@@ -34,11 +34,11 @@ class _OnnxRuntime:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the session's heap while loading and over several runs on one thread."""
-        if option.name != "float32":
-            return Unsupported(f"The model of ONNX Runtime's CPU provider covers float32, not {option.name}.")
+        if option.name not in ("float32", "int8"):
+            return Unsupported(f"The model of ONNX Runtime's CPU provider covers float32 and int8, not {option.name}.")
         if target.pointer_bits != 64:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
-        return _lay_out(graph, compile_program(graph, channel_block(target)))
+        return _lay_out(graph, compile_program(graph, channel_block(target), int8=option.name == "int8"))
 
 
 def channel_block(target: Target) -> int:
@@ -55,8 +55,10 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    runs = simulate(planned)
-    loading = load(program.graph, order, program.exported, program.folds, program.reordered)
+    loading = load(
+        program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm
+    )
+    runs = simulate(planned, loading.arena)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
     bound = max(curve)

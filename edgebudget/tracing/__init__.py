@@ -7,9 +7,18 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from edgebudget.errors import DataDependentError, EdgeBudgetError, TraceError
+from edgebudget.errors import DataDependentError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
-from edgebudget.tracing.guards import failed_in, keep_module, place, refuse_autocast, refuse_reads, refuse_unswappable
+from edgebudget.tracing.guards import (
+    failed_in,
+    keep_module,
+    own_containers,
+    place,
+    refill,
+    refuse_autocast,
+    refuse_reads,
+    refuse_unswappable,
+)
 from edgebudget.tracing.recorder import Recorder, forget_rules_of_other_defaults
 from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
 
@@ -67,8 +76,9 @@ def trace(
             if not allow_truncation:
                 raise error from None
             truncation = Truncation(failed_in(read), read.target, "depends on the values of tensors")
-        except EdgeBudgetError:
-            raise
+        except TraceError as refusal:
+            where = place(modules, failed_in(refusal))
+            raise TraceError(f"{name}: in {where}: {refusal.message}", refusal.hint) from None
         except Exception as failure:
             raise _explain(name, modules, failed_in(failure), recorder.attempt, failure) from failure
         storages = recorder.storages()
@@ -98,7 +108,7 @@ def _as_twins(
     twins = Twins()
     parameters: dict[str, tuple[int, ...]] = {}
     buffers: dict[str, tuple[int, ...]] = {}
-    saved = [(m, m.__dict__.copy(), m._parameters.copy(), m._buffers.copy()) for m in modules.values()]
+    saved = [(module, module.__dict__.copy(), own_containers(module, recorder.kept)) for module in modules.values()]
     collecting = gc.isenabled()
     gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
     try:
@@ -119,13 +129,11 @@ def _as_twins(
                     buffers[name] = recorder.adopt(twin, Role.BUFFER, name, persistent)
         yield parameters, buffers
     finally:
-        for module, attributes, own_parameters, own_buffers in saved:
+        for module, attributes, containers in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            if own_parameters:
-                module._parameters.update(own_parameters)
-            if own_buffers:
-                module._buffers.update(own_buffers)
+            refill(containers)
+        recorder.untag()
         if collecting:
             gc.enable()
 

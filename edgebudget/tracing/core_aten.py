@@ -15,9 +15,11 @@ from typing import NamedTuple, cast
 import torch
 from torch._decomp import _core_aten_decompositions_post_autograd, get_decompositions
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._export.utils import _special_op_to_preserve_cia
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.export.exported_program import _override_composite_implicit_decomp
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
@@ -29,9 +31,10 @@ Operator = torch._ops.OpOverload
 aten = torch.ops.aten
 
 _METADATA = {aten.size.default, aten.stride.default, aten.storage_offset.default, aten.numel.default, aten.dim.default}
-_KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec, aten._fused_rms_norm.default}
+_KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 """Composite operators that `torch.export.default_decompositions` leaves alone (torch/export/decomp_utils.py)."""
 
+_CPU = torch.device("cpu")
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
 
 
@@ -125,7 +128,8 @@ class _Recorder(TorchDispatchMode):
             out = self._inside(func.decompose, args, kwargs)
             if out is not NotImplemented:
                 return out
-        out = func(*args, **kwargs)
+        shortcut = _SHORTCUTS.get(func)
+        out = shortcut(*args) if shortcut else func(*args, **kwargs)
         tensors = (out,) if isinstance(out, Tensor) else tuple(x for x in tree_leaves(out) if isinstance(x, Tensor))
         if tensors:
             self.calls.append((func, args, kwargs, tensors))
@@ -145,6 +149,15 @@ class _Recorder(TorchDispatchMode):
         return self.same_as.get(id(tensor), tensor)
 
 
+def _batch_norm(x: Tensor, *statistics: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `_native_batch_norm_legit_no_training` makes: the result and two empty tensors."""
+    return torch.empty_like(x), x.new_empty((0,)), x.new_empty((0,))
+
+
+_SHORTCUTS: Mapping[Operator, Callable[..., object]] = {aten._native_batch_norm_legit_no_training.default: _batch_norm}
+"""Core operators whose fake kernel would decompose them once more, a hundred times slower than their shape rule."""
+
+
 class _Engine:
     """The modes of export, entered for the time of one decomposition."""
 
@@ -158,6 +171,7 @@ class _Engine:
         with ExitStack() as stack:
             mkldnn = torch.backends.mkldnn.set_flags(False)  # as export does: no mkldnn_rnn_layer
             stack.callback(torch.backends.mkldnn.set_flags, *mkldnn)
+            stack.enter_context(_override_composite_implicit_decomp(dict.fromkeys(_KEPT_WHOLE, _special_op_to_preserve_cia)))
             stack.enter_context(torch.no_grad())
             stack.enter_context(enable_python_dispatcher())
             stack.enter_context(self.fake)
@@ -167,9 +181,10 @@ class _Engine:
 
     def make(self, meta: _Meta) -> Tensor:
         """Return a new fake tensor on the CPU."""
-        with torch.utils._python_dispatch._disable_current_modes(), self.fake:
+        with _disable_current_modes():
             dtype = cast(torch.dtype, getattr(torch, meta.dtype))
-            return torch.empty_strided(meta.shape, meta.stride, dtype=dtype, device="cpu")
+            element = torch.empty_strided(meta.shape, meta.stride, dtype=dtype, device="meta")
+            return FakeTensor(self.fake, element, _CPU)
 
     def wrap(self, inner: Tensor) -> Tensor:
         """Return `inner` as functionalisation sees it."""
@@ -195,8 +210,6 @@ def _table() -> Mapping[Operator, Callable[..., object]]:
         _TABLE.update(cast("dict[Operator, Callable[..., object]]", _core_aten_decompositions_post_autograd()))
         extra = get_decompositions([aten.linalg_vector_norm.default])
         _TABLE.update(cast("dict[Operator, Callable[..., object]]", extra))
-        for kept in _KEPT_WHOLE:
-            _TABLE.pop(kept, None)
     return _TABLE
 
 
@@ -216,12 +229,14 @@ class _Decomposer:
         self._inner: dict[int, int] = {}  # id of a fake tensor, to value
         self._keep: list[object] = []
         self._module = ""  # of the operator at hand
+        self._written: dict[int, int] = {}  # storage from before the forward, to the value written to it last
 
     def run(self) -> TracedGraph:
         with self._engine.entered():
             for op in self._graph.ops:
                 self._replay(op)
             outputs = tuple(self._value(t) for t in self._graph.outputs)
+            self._write_back()
         inputs = tuple(self._value(t) for t in self._graph.inputs)
         return self._finish(inputs, outputs)
 
@@ -250,10 +265,20 @@ class _Decomposer:
             key = (spec.storage, spec.shape, spec.stride, spec.dtype, spec.offset)
             value = self._shared.get(key)
             if value is None:
-                value = self._shared[key] = self._new(self._meta_of(spec))
+                value = self._new(self._meta_of(spec))
                 self._roots[value] = (spec.storage, spec)
+                if self._graph.storages[spec.storage].role is Role.ACTIVATION:
+                    value = self._lift(value)
+                self._shared[key] = value
             self._value_of[tensor] = value
         return value
+
+    def _lift(self, constant: int) -> int:
+        """Return the copy that export makes of a tensor which Python made from data while the model ran."""
+        meta = self._values[constant]
+        copy = self._new(meta)
+        self._calls.append(_Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module))
+        return copy
 
     def _value_of_inner(self, inner: Tensor) -> int:
         value = self._inner.get(id(inner))
@@ -381,6 +406,7 @@ class _Decomposer:
             for tensor in op.inputs:
                 if self._value_of.get(tensor) == old:
                     self._value_of[tensor] = new
+                    self._written[self._graph.tensors[tensor].storage] = new
         for tensor, number in zip(op.outputs, template.outputs, strict=True):
             self._value_of[tensor] = values[number]
 
@@ -429,6 +455,18 @@ class _Decomposer:
             metas = tuple(self._values[i] for i in outputs)
             self._calls.append(_Call(name_of(func), as_args, as_kwargs, inputs, tuple(outputs), metas, self._module))
         del recorder.calls[mark:]
+
+    def _write_back(self) -> None:
+        """Copy what was written to weights, buffers and inputs back into them, after all else, as export does."""
+        roots = {storage: value for value, (storage, _) in reversed(self._roots.items())}
+        for tensor in list(self._outer):
+            spec = self._graph.tensors[tensor]
+            if spec.storage in self._live and self._roots.get(self._value_of.get(tensor, -1)):
+                self._written[spec.storage] = self._value(tensor)
+        for storage, value in self._written.items():
+            root = roots.get(storage)
+            if root is not None and root != value and self._graph.storages[storage].role is not Role.ACTIVATION:
+                self._calls.append(_Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
 
     # ---- the new graph
 
@@ -508,7 +546,7 @@ def _without_dead(calls: Sequence[_Call], outputs: Sequence[int]) -> list[_Call]
     needed = set(outputs)
     kept = []
     for call in reversed(calls):
-        if not needed.isdisjoint(call.outputs):
+        if not needed.isdisjoint(call.outputs) or not call.outputs:  # without outputs: it writes back
             needed.update(call.inputs)
             kept.append(call)
     return kept[::-1]

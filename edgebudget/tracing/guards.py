@@ -6,19 +6,25 @@ TorchScript keeps to itself, is refused with its place rather than missed.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from edgebudget.errors import TraceError
-from edgebudget.tracing.values import DataRead
+from edgebudget.tracing.values import DataRead, is_dense
 
 if TYPE_CHECKING:
     from edgebudget.tracing.recorder import Recorder
 
-_READS = ("tolist", "numpy", "__array__", "__dlpack__")  # of torch.Tensor: not operators, so no dispatch mode sees them
+_Container: TypeAlias = "dict[object, object] | list[object] | set[object]"
+_MADE_BY_MODULE = frozenset(nn.Module().__dict__)
+_CHANGED_BY_FORWARD = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
+_SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
+
+# Of torch.Tensor: not operators, so that no dispatch mode sees them.
+_READS = ("tolist", "numpy", "__array__", "__dlpack__", "__format__")
 
 
 @contextmanager
@@ -39,7 +45,7 @@ def keep_module(recorder: "Recorder", modules: Mapping[str, nn.Module]) -> Itera
         finally:
             recorder.module = caller
 
-    nn.Module.__call__ = traced_call  # type: ignore[method-assign, assignment]
+    nn.Module.__call__ = traced_call  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -59,11 +65,50 @@ def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
                 f"{name}: {place(modules, path)} is TorchScript, which keeps its weights out of reach of a trace.",
                 "Give the nn.Module that it was made from, or a program of torch.export.",
             )
-        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+        if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
             raise TraceError(
                 f"{name}: {place(modules, path)} is lazy, and its weights have no shape yet.",
                 "Run the model once on an example input, so that it makes its weights, then give it.",
             )
+
+
+def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, _Container]]:
+    """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers included, with copies.
+
+    Adds to `kept` the addresses of storages of tensors that it holds as plain attributes or in those containers.
+    """
+    containers: list[tuple[_Container, _Container]] = []
+    for key, value in module.__dict__.items():
+        if key in _MADE_BY_MODULE:
+            if key in _CHANGED_BY_FORWARD:
+                containers.append((value, value.copy()))
+            continue
+        kind = value.__class__
+        if kind is dict or kind is list or kind is set:
+            containers.append((value, value.copy()))
+            kept.update(_address(part) for part in (value.values() if kind is dict else value) if _is_held(part))
+        elif kind not in _SCALARS and _is_held(value):
+            kept.add(_address(value))
+    return containers
+
+
+def refill(containers: list[tuple[_Container, _Container]]) -> None:
+    """Put back what `own_containers` found."""
+    for container, before in containers:
+        container.clear()
+        if isinstance(container, list):
+            container.extend(before)
+        else:
+            container.update(before)  # type: ignore[arg-type]
+
+
+def _is_held(value: object) -> TypeGuard[torch.Tensor]:
+    return isinstance(value, torch.Tensor) and is_dense(value)
+
+
+def _address(tensor: torch.Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 @contextmanager
@@ -78,7 +123,7 @@ def refuse_autocast() -> Iterator[None]:
             raise _autocast_error()
         return enter(region)  # type: ignore[no-untyped-call]
 
-    torch.autocast.__enter__ = checked_enter  # type: ignore[method-assign, assignment]
+    torch.autocast.__enter__ = checked_enter  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -112,7 +157,7 @@ def _checked(
     name: str, method: Callable[..., object], has_values: Callable[[torch.Tensor], bool]
 ) -> Callable[..., object]:
     def read(tensor: torch.Tensor, *args: object, **kwargs: object) -> object:
-        if not has_values(tensor):
+        if not has_values(tensor) and args != ("",):  # f"{tensor}" without a format shows no values
             raise DataRead(f"Tensor.{name}")
         return method(tensor, *args, **kwargs)
 

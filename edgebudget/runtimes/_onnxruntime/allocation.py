@@ -95,7 +95,7 @@ def plan(graph: Graph, order: Sequence[Node]) -> Plan:
                 uses[original] -= 1
                 if not uses[original]:
                     freed.append(original)
-    last = {v: step for v, step in allocated.items()}
+    last = dict(allocated)
     read: set[int] = set()
     for step, node in enumerate(order):
         for v in node.inputs:
@@ -154,7 +154,7 @@ def _dead_twin(graph: Graph, v: int, freed: list[int]) -> int:
 
 def _same_size(graph: Graph, one: int, other: int) -> bool:
     a, b = graph.values[one], graph.values[other]
-    return a.itemsize == b.itemsize and a.shape == b.shape and a.reusable and b.reusable
+    return a.itemsize == b.itemsize and a.shape == b.shape
 
 
 class Block(NamedTuple):
@@ -204,11 +204,13 @@ class Runs:
     pattern_nbytes: int
 
 
-def simulate(planned: Plan) -> Runs:
-    """Return what the arena takes: a run that allocates buffer by buffer, then runs that take one pattern at once."""
+def simulate(planned: Plan, arena: Arena) -> Runs:
+    """Return what the arena takes: a run that allocates buffer by buffer, then runs that take one pattern at once.
+
+    `arena` is as loading left it; it grows.
+    """
     sizes = {held.value: held.nbytes for held in planned.buffers}
     inner = {held.value: held.nbytes for held in planned.buffers if not held.result}
-    arena = Arena()
     _run(arena, planned, sizes)
     first_nbytes = arena.nbytes
     pattern_nbytes, _ = pattern(planned, inner)

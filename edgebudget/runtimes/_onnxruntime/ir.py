@@ -14,7 +14,6 @@ class Value:
     shape: tuple[int, ...]
     itemsize: int
     constant: bool = False
-    reusable: bool = True  # False: the planner may not lend or borrow the buffer (strings, sequences)
 
     @property
     def nbytes(self) -> int:
@@ -50,6 +49,8 @@ class Node:
     axis: int = 0
     permutation: tuple[int, ...] = ()
     transposed_b: bool = False
+    parameters: tuple[int, ...] = ()  # further initializers: scales and zero points of an integer kernel
+    shares_scale: bool = False  # a QuantizeLinear with the scale of what its producer read
     scratch: tuple[int, ...] = ()  # bytes of temporary buffers, all alive while the kernel runs
 
 
@@ -79,7 +80,7 @@ class Graph:
         """Put a copy of `old` with another kernel behind all others, as an optimizer that makes a new node does."""
         node = Node(
             self.made, new_kind, list(old.inputs), list(old.outputs), old.op, old.blocked, old.activation, old.mode,
-            old.window, old.axis, old.permutation, old.transposed_b, old.scratch,
+            old.window, old.axis, old.permutation, old.transposed_b, old.parameters, old.shares_scale, old.scratch,
         )  # fmt: skip
         self.nodes[node.index] = node
         self.made += 1
@@ -104,8 +105,13 @@ class Graph:
 
     def initializers(self) -> tuple[int, ...]:
         """Return the initializers that nodes read, in order of first use."""
-        read = (v for node in self.nodes.values() for v in node.inputs)
+        read = (v for node in self.nodes.values() for v in (*node.inputs, *node.parameters))
         return tuple(dict.fromkeys(v for v in read if v != ABSENT and self.values[v].constant))
+
+    @property
+    def input_count(self) -> int:
+        """How many inputs all nodes have."""
+        return sum(len(node.inputs) for node in self.nodes.values())
 
     def prune(self) -> None:
         """Remove nodes that no result needs."""

@@ -8,10 +8,12 @@ copies filter after filter and frees no original before it is done. PrePack pack
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebudget.runtimes._onnxruntime.arena import Arena
+from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
-from edgebudget.runtimes._onnxruntime.lowering import Fold
 from edgebudget.runtimes._onnxruntime.nchwc import Reordered
+from edgebudget.runtimes._onnxruntime.quantization import convolution_packing, packed_integer_gemm_nbytes
 
 STREAM_BYTES = 4 << 20  # DEFAULT_PROTOBUF_BLOCK_SIZE (core/graph/model.cc)
 SAFE_STRING_BYTES = 50_000_000  # protobuf's kSafeStringSize: what a parser reserves at once; beyond, it doubles
@@ -24,8 +26,12 @@ NODE_BYTES = 3_100  # a node, its kernel and arguments: Sigmoid 2,928, Add 3,091
 NODE_KIND_BYTES = {  # attributes and a kernel's own state
     "Conv": 7_540, "ConvTranspose": 7_540, "MaxPool": 6_590, "AveragePool": 6_590, "Gemm": 4_890,
     "LayerNormalization": 4_770, "ReduceMean": 4_160, "Split": 2_950, "Gather": 3_690, "Softmax": 3_600, "Pad": 3_600,
-    "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490, "Reshape": 3_350, "HardSigmoid": 3_640,
+    "QLinearConv": 10_290, "QGemm": 5_110, "QuantizeLinear": 3_600, "DequantizeLinear": 3_600, "QLinearAdd": 3_620,
+    "QLinearMul": 3_620, "QLinearSigmoid": 3_560, "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490,
+    "Reshape": 3_350, "HardSigmoid": 3_640,
 }  # fmt: skip
+GRAPH_NODE_BYTES, GRAPH_INPUT_BYTES = 1_780, 610  # a node before kernels are made: Identity 2,390, QDQ pairs 3,410
+REMOVED_NODE_BYTES = 600  # what the names of a node that was optimized away still take, beside its value
 FURTHER_OUTPUT_BYTES = 1_100  # of a Split
 BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,543
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
@@ -45,9 +51,12 @@ FILE_VALUE_BYTES = 60
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The file: its initializers, and for each node how deep in the module tree it stands."""
+    """The file: its initializers and nodes, and for each node with metadata how deep in the module tree it stands."""
 
     initializers: tuple[int, ...]
+    node_count: int
+    input_count: int  # of all nodes
+    typed_count: int  # values with a type in the file: a quantizer gives none to what it adds
     depths: tuple[int, ...]
 
     @property
@@ -56,14 +65,14 @@ class Exported:
 
     @property
     def value_count(self) -> int:
-        return len(self.depths) + len(self.initializers)
+        return self.node_count + len(self.initializers)
 
     def file_nbytes(self, graph: Graph) -> int:
         """Return the size of the `.onnx` file."""
         return (
             sum(graph.values[v].nbytes + FILE_INITIALIZER_BYTES for v in self.initializers)
-            + len(self.depths) * FILE_NODE_BYTES
-            + self.value_count * FILE_VALUE_BYTES
+            + self.node_count * FILE_NODE_BYTES
+            + self.typed_count * FILE_VALUE_BYTES
             + self.metadata_nbytes
         )
 
@@ -76,6 +85,7 @@ class Loading:
     nbytes: int
     copied_nbytes: int
     weight_nbytes: int
+    arena: Arena  # with the packed filters that kernels allocate there
 
 
 def bookkeeping_nbytes(
@@ -88,6 +98,15 @@ def bookkeeping_nbytes(
         nodes += (BLOCKED_BYTES if node.blocked else 0) + (ACTIVATION_BYTES if node.activation else 0)
     weights = initializer_count * INITIALIZER_BYTES + reordered_count * REORDERED_BYTES
     metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
+    removed = max(exported.node_count - len(order), 0) * REMOVED_NODE_BYTES
+    return SESSION_BYTES + nodes + removed + weights + exported.value_count * VALUE_INFO_BYTES + metadata
+
+
+def graph_nbytes(exported: Exported) -> int:
+    """Return what the graph takes beside tensors while it is optimized: every node of the file, and no kernel yet."""
+    nodes = exported.node_count * GRAPH_NODE_BYTES + exported.input_count * GRAPH_INPUT_BYTES
+    metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
+    weights = len(exported.initializers) * INITIALIZER_BYTES
     return SESSION_BYTES + nodes + weights + exported.value_count * VALUE_INFO_BYTES + metadata
 
 
@@ -102,7 +121,13 @@ def string_nbytes(nbytes: int) -> int:
 
 
 def load(
-    graph: Graph, order: Sequence[Node], exported: Exported, folds: Sequence[Fold], reordered: Sequence[Reordered]
+    graph: Graph,
+    order: Sequence[Node],
+    exported: Exported,
+    folds: Sequence[Fold],
+    reordered: Sequence[Reordered],
+    *,
+    arm: bool,
 ) -> Loading:
     """Return the heap over a load.
 
@@ -120,9 +145,10 @@ def load(
     peak = max(peak, parsed) + min(STREAM_BYTES, exported.file_nbytes(graph)) + protos
 
     held = {v: values[v].nbytes for v in exported.initializers}
-    used = {v for node in order for v in node.inputs if v != ABSENT and values[v].constant}
+    used = {v for node in order for v in (*node.inputs, *node.parameters) if v != ABSENT and values[v].constant}
     overhead = bookkeeping_nbytes(order, len(used), len(reordered), exported)
     total = parsed
+    peak = max(peak, graph_nbytes(exported) + sum(held.values()))
     for v in exported.initializers:
         peak = max(peak, overhead + total + held[v])
         total += held[v] - string_nbytes(held[v])
@@ -147,28 +173,49 @@ def load(
                 uses[v] = uses.get(v, 0) + 1
     copied = sum(held.get(copy.copy, 0) for copy in reordered)
     packed: set[tuple[int, str]] = set()
-    for node in order:
-        for v, nbytes in packings(graph, node):
-            peak = max(peak, overhead + total + nbytes)
-            if (v, node.kind) not in packed:  # equal packed bytes of one kind of kernel are kept once
-                packed.add((v, node.kind))
+    arena = Arena()
+    for node in sorted(order, key=lambda n: n.index):  # PrePack goes by the nodes' indices
+        for v, nbytes, in_arena in packings(graph, node, arm=arm):
+            if node.kind == "QGemm" and node.transposed_b:  # turned round in a temporary buffer first
+                arena.free(arena.allocate(values[v].nbytes))
+            if in_arena:
+                arena.allocate(nbytes)
                 copied += nbytes
-                total += nbytes
+            else:
+                peak = max(peak, overhead + total + arena.nbytes + nbytes)
+                if (v, node.kind) not in packed:  # equal packed bytes of one kind of kernel are kept once
+                    packed.add((v, node.kind))
+                    copied += nbytes
+                    total += nbytes
+            peak = max(peak, overhead + total + arena.nbytes)
             uses[v] -= 1
             if not uses[v]:
                 total -= held[v]
-    return Loading(max(peak, overhead + total), overhead + total, copied, total)
+    return Loading(max(peak, overhead + total + arena.nbytes), overhead + total, copied, total, arena)
 
 
-def packings(graph: Graph, node: Node) -> list[tuple[int, int]]:
-    """Return the initializers that a kernel packs at load, with the packed size (`OpKernel::PrePack`)."""
+def packings(graph: Graph, node: Node, *, arm: bool) -> list[tuple[int, int, bool]]:
+    """Return the initializers that a kernel packs at load: which, the packed size, and whether it goes into the arena.
+
+    `OpKernel::PrePack`: most reserve memory apart from the arena; ConvTranspose and the symmetric QLinearConv do not.
+    """
     values = graph.values
-    if node.kind in ("Gemm", "MatMul") and len(node.inputs) > 1:
-        weight = values[node.inputs[1]]
-        if weight.constant and len(weight.shape) == 2 and weight.itemsize == 4:
-            columns, rows = weight.shape if node.transposed_b else weight.shape[::-1]
-            return [(node.inputs[1], packed_gemm_nbytes(columns, rows))]
+    weight = values[node.inputs[1]] if len(node.inputs) > 1 and node.inputs[1] != ABSENT else None
+    if weight is None or not weight.constant:
+        return []
+    v, shape = node.inputs[1], weight.shape
+    if node.kind in ("Gemm", "MatMul") and len(shape) == 2 and weight.itemsize == 4:
+        columns, rows = shape if node.transposed_b else shape[::-1]
+        return [(v, packed_gemm_nbytes(columns, rows), False)]
+    if node.kind in ("QGemm", "QLinearMatMul") and len(shape) == 2:
+        columns, rows = shape if node.transposed_b else shape[::-1]
+        return [(v, packed_integer_gemm_nbytes(columns, rows), False)]
+    if node.kind == "QLinearConv":
+        symmetric, nbytes = convolution_packing(graph, node, arm=arm)
+        return [(v, nbytes, symmetric)]
+    if node.kind == "ConvTranspose" and weight.itemsize == 4:
+        return [(v, weight.nbytes, True)]
     if node.kind in ("LSTM", "GRU"):
-        shapes = [(v, values[v].shape) for v in node.inputs[1:3] if v != ABSENT]
-        return [(v, shape[0] * packed_gemm_nbytes(shape[1], shape[2])) for v, shape in shapes if len(shape) == 3]
+        shapes = [(w, values[w].shape) for w in node.inputs[1:3] if w != ABSENT]
+        return [(w, s[0] * packed_gemm_nbytes(s[1], s[2]), False) for w, s in shapes if len(s) == 3]
     return []

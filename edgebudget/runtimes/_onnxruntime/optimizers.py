@@ -3,7 +3,13 @@
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "HardSigmoid"})  # ConvActivationFusion
-PUSHED_THROUGH = frozenset({"Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid"})
+PUSHED_THROUGH = frozenset(
+    {
+        "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid", "ReduceMean",
+        "QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
+        "QLinearLeakyRelu", "QLinearAveragePool",
+    }
+)  # fmt: skip
 
 
 def push_transposes(graph: Graph) -> None:
@@ -24,7 +30,7 @@ def push_transposes(graph: Graph) -> None:
             before = sources[0]
             if before is not None and before.kind == "Transpose" and not graph.values[node.inputs[1]].shape:
                 _behind_gather(graph, producers, node, before)
-        elif node.kind in PUSHED_THROUGH:
+        elif node.kind in PUSHED_THROUGH or (node.kind == "MaxPool" and graph.values[node.outputs[0]].itemsize == 1):
             _behind_elementwise(graph, producers, node, sources)
     _drop_identities(graph)
     graph.prune()
@@ -73,10 +79,10 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
 def _drop_identities(graph: Graph) -> None:
     same: dict[int, int] = {}
     for node in list(graph.nodes.values()):
-        if node.kind == "Transpose" and node.permutation == tuple(range(len(node.permutation))) and node.permutation:
-            if node.outputs[0] not in graph.results:
-                same[node.outputs[0]] = node.inputs[0]
-                graph.remove(node)
+        idle = node.kind == "Transpose" and node.permutation == tuple(range(len(node.permutation)))
+        if idle and node.permutation and node.outputs[0] not in graph.results:
+            same[node.outputs[0]] = node.inputs[0]
+            graph.remove(node)
     for node in graph.nodes.values():
         for i, v in enumerate(node.inputs):
             while v in same:
@@ -107,7 +113,7 @@ def fuse_activations(graph: Graph) -> None:
     """ConvActivationFusion and GemmActivationFusion: an activation that alone reads the product is computed with it."""
     readers = graph.consumers()
     results = set(graph.results)
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():  # a fused node is a new one: it decides how siblings are ordered from here on
         if node.kind not in ("Conv", "Gemm") or node.activation or node.outputs[0] in results:
             continue
         after = readers.get(node.outputs[0], [])
@@ -128,6 +134,8 @@ def fuse_additions(graph: Graph) -> None:
         if node.kind != "Add" or node.index not in graph.nodes or len(node.inputs) != 2:
             continue
         shapes = {graph.values[v].shape for v in node.inputs}
+        if len(graph.values[node.outputs[0]].shape) != 4:
+            continue
         for mine, other in (node.inputs, node.inputs[::-1]):
             conv = producers.get(mine)
             if conv is None or conv.kind != "Conv" or conv.blocked or conv.activation or conv.index not in graph.nodes:

@@ -45,46 +45,76 @@ def steps_of(graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]]) -> list[
         else:
             groups[delegate] = [op]
             singles.append((delegate, groups[delegate]))
-    steps = [_step(graph, delegate, ops, readers, maker) for delegate, ops in singles]
-    return _breadth_first(steps)
+    crossings = _Crossings(graph, readers, maker)
+    return _breadth_first([_step(delegate, ops, crossings) for delegate, ops in singles])
 
 
-def _step(
-    graph: EdgeGraph, delegate: int, ops: list[EdgeOp], readers: Mapping[int, Sequence[EdgeOp]], maker: Mapping[int, int]
-) -> Step:
+class _Crossings:
+    """Which form a value has where it crosses a border.
+
+    A quantize node belongs to the first delegate that reads its result, unless the value is int8 where it is made; a
+    dequantize node to what reads it, or, before a portable operator, to the delegate that made the value.
+    """
+
+    def __init__(self, graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]], maker: Mapping[int, int]) -> None:
+        self.graph = graph
+        self.readers = readers
+        self.maker = maker
+        self.quantized_in: dict[int, int] = {}  # delegate that makes a float value int8, and hands it on
+        if graph.int8:
+            for v, following in readers.items():
+                if v in graph.int8 and maker.get(v, -1) >= 0:
+                    continue
+                takers = [op.delegate for op in following if op.quantized and op.delegate >= 0]
+                if takers and not graph.constant[v]:
+                    self.quantized_in[v] = max(takers)
+
+    def read(self, op: EdgeOp, value: int) -> int:
+        """Return what `op` reads from outside its delegate for `value`: itself, or its complement for int8."""
+        if op.delegate < 0:
+            return value
+        if value in self.graph.int8 and self.maker.get(value, -1) >= 0:
+            return ~value
+        if op.quantized and self.quantized_in.get(value, op.delegate) != op.delegate:
+            return ~value
+        return value
+
+    def leaving(self, delegate: int, value: int) -> list[int]:
+        """Return the forms in which `value`, made or made int8 in `delegate`, leaves it."""
+        graph = self.graph
+        forms: dict[int, None] = {}
+        made_here = self.maker.get(value, -1) == delegate
+        if made_here and value in graph.kept:
+            forms[value] = None
+        for reader in self.readers.get(value, ()):
+            if reader.delegate == delegate:
+                continue
+            form = self.read(reader, value)
+            if made_here or (form < 0 and self.quantized_in.get(value) == delegate):
+                if form < 0 and value not in graph.int8 and self.quantized_in.get(value) != delegate:
+                    continue  # another delegate hands that on
+                forms[form] = None
+        return list(forms)
+
+
+def _step(delegate: int, ops: list[EdgeOp], crossings: _Crossings) -> Step:
+    if delegate < 0:
+        op = ops[0]
+        constant = crossings.graph.constant
+        return Step(-1, tuple(ops), tuple([v for v in dict.fromkeys(op.inputs) if not constant[v]]), tuple(op.outputs))
     reads: dict[int, None] = {}
     makes: list[int] = []
     for op in ops:
         for v in op.inputs:
-            source = maker.get(v, -1)
-            if graph.constant[v] or (source == delegate and delegate >= 0):
-                continue
-            reads[~v if delegate >= 0 and source >= 0 and v in graph.int8 else v] = None
+            if crossings.maker.get(v, -1) != delegate and not crossings.graph.constant[v]:
+                form = crossings.read(op, v)
+                if form not in reads:
+                    reads[form] = None
+                    if form >= 0 and crossings.quantized_in.get(v) == delegate:
+                        makes.extend(crossings.leaving(delegate, v))
         for v in op.outputs:
-            if delegate < 0:
-                makes.append(v)
-                continue
-            plain, int8 = leaves(graph, delegate, v, readers)
-            if plain:
-                makes.append(v)
-            if int8:
-                makes.append(~v)
-    return Step(delegate, tuple(ops), tuple(reads), tuple(makes))
-
-
-def leaves(graph: EdgeGraph, delegate: int, value: int, readers: Mapping[int, Sequence[EdgeOp]]) -> tuple[bool, bool]:
-    """Return whether `value` leaves the delegate that makes it as a float, and whether as int8.
-
-    A dequantize node goes with what reads it: into the other delegate, or, before a portable operator, to the maker.
-    """
-    plain, int8 = value in graph.kept, False
-    for reader in readers.get(value, ()):
-        if reader.delegate != delegate:
-            if value in graph.int8 and reader.delegate >= 0:
-                int8 = True
-            else:
-                plain = True
-    return plain, int8
+            makes.extend(crossings.leaving(delegate, v))
+    return Step(delegate, tuple(ops), tuple(reads), tuple(dict.fromkeys(makes)))
 
 
 def _breadth_first(steps: list[Step]) -> list[Step]:
@@ -109,7 +139,7 @@ def _breadth_first(steps: list[Step]) -> list[Step]:
 
 def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
     """Return what the arena holds: inputs, outputs, and every value that crosses a delegate's border."""
-    first: dict[int, int] = {v: 0 for v in graph.inputs}
+    first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     for i, step in enumerate(steps, 1):
         for v in step.reads:
@@ -125,24 +155,28 @@ def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
 
 def arena_bytes(buffers: list[Buffer]) -> int:
     """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it."""
-    order = sorted(buffers, key=lambda b: -b.nbytes)
-    buckets: list[tuple[int, list[tuple[int, int, int]]]] = []  # size, [(first, last, end)]
-    for buffer in order:
+    capacities: list[int] = []
+    busy: list[int] = []  # a bucket's steps in use, one bit each
+    occupants: list[list[tuple[int, int]]] = []  # (steps in use, end) of each tensor in a bucket
+    for buffer in sorted(buffers, key=lambda b: -b.nbytes):
         size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
-        placed = False
-        for _, occupants in buckets:
-            if not any(f <= buffer.last and buffer.first <= t for f, t, _ in occupants):
-                occupants.append((buffer.first, buffer.last, size))
-                placed = True
+        span = ((1 << (buffer.last - buffer.first + 1)) - 1) << buffer.first
+        start, chosen = 0, -1
+        for i, taken in enumerate(busy):
+            if not taken & span:
+                chosen = i
                 break
-        if placed:
-            continue
-        for capacity, occupants in buckets:
-            start = max((e for f, t, e in occupants if f <= buffer.last and buffer.first <= t), default=0)
-            if capacity - start >= size:
-                occupants.append((buffer.first, buffer.last, start + size))
-                placed = True
-                break
-        if not placed:
-            buckets.append((size, [(buffer.first, buffer.last, size)]))
-    return sum(size for size, _ in buckets)
+        else:
+            for i, capacity in enumerate(capacities):
+                start = max([end for taken, end in occupants[i] if taken & span])
+                if capacity - start >= size:
+                    chosen = i
+                    break
+            else:
+                capacities.append(size)
+                busy.append(0)
+                occupants.append([])
+                start = 0
+        busy[chosen] |= span
+        occupants[chosen].append((span, start + size))
+    return sum(capacities)

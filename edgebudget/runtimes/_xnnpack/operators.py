@@ -76,7 +76,9 @@ def _igemm(tiles: Tiles, precision: Precision, group_channels: int) -> Gemm:
     return tiles.f32_narrow if tiles.f32_igemm.nr > group_channels else tiles.f32_igemm
 
 
-def packed_bytes(gemm: Gemm, precision: Precision, inputs: int, outputs: int, taps: int, alignment: int, groups: int = 1) -> int:
+def packed_bytes(
+    gemm: Gemm, precision: Precision, inputs: int, outputs: int, taps: int, alignment: int, groups: int = 1
+) -> int:
     """Return the packed weights of `groups` products of `taps` x `inputs` by `outputs`: create_igemm's arithmetic.
 
     Each output channel, padded to `nr`, has its bias, its scale and `taps` rows of inputs padded to `kr * sr`.
@@ -95,7 +97,7 @@ def convolution(
     tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
 ) -> Cost:
     """A 2-D convolution with `weight` as PyTorch has it and `params` as `edge` writes them."""
-    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups = params[:7]
+    stride_h, stride_w, pad_h, pad_w, _, dilation_w, groups = params[:7]
     outputs, inputs, kernel_h, kernel_w = weight
     taps, group_outputs = kernel_h * kernel_w, outputs // groups
     padded = bool(pad_h or pad_w)
@@ -129,14 +131,12 @@ def transposed_convolution(
     tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
 ) -> Cost:
     """`conv_transpose2d`: src/operators/deconvolution-nhwc.c; strided ones run as one sub-convolution a phase."""
-    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups = params[:7]
+    stride_h, stride_w, _, _, dilation_h, dilation_w, groups = params[:7]
     channels, group_outputs, kernel_h, kernel_w = weight
     inputs, taps = channels // groups, kernel_h * kernel_w
     gemm = _igemm(tiles, precision, group_outputs)
-    phases = 1
-    by_phase = max(stride_h, stride_w) > 1 and dilation_h == dilation_w == 1 and stride_w <= kernel_w and stride_h <= kernel_h
-    if by_phase:
-        phases = stride_h * stride_w
+    by_phase = max(stride_h, stride_w) > 1 == dilation_h == dilation_w and stride_w <= kernel_w and stride_h <= kernel_h
+    phases = stride_h * stride_w if by_phase else 1
     k_stride = round_up(inputs, gemm.kr * gemm.sr)
     packed = round_up(group_outputs, gemm.nr) * (
         taps * k_stride * precision.weight + (precision.bias + precision.scale) * phases

@@ -17,6 +17,7 @@ SHARING = frozenset({
 })  # fmt: skip
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "convolution"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d"})
+_SHARED_OUTPUT = frozenset({"cat", "adaptive_avg_pool2d"})  # annotated alone, a relu behind them shares their scale
 _ANNOTATED = _CONVOLUTIONS | _TRANSPOSED | {"linear", "add", "mul", "cat", "adaptive_avg_pool2d"}
 
 
@@ -58,9 +59,8 @@ def quantize(functional: Functional) -> Quantization:
                 continue
             covered.add(node.op.index)
             following = readers.get(output, [])
-            if name in _CONVOLUTIONS | _TRANSPOSED and following == ["batch_norm"]:
-                folded.add(output)
-            elif following == ["relu"] and name != "cat" and name != "adaptive_avg_pool2d":
+            fuses_norm = name in _CONVOLUTIONS or name in _TRANSPOSED
+            if (fuses_norm and following == ["batch_norm"]) or (following == ["relu"] and name not in _SHARED_OUTPUT):
                 folded.add(output)
             else:
                 quantized.add(output)

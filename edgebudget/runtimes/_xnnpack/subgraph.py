@@ -11,21 +11,21 @@ from math import prod
 from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
-from edgebudget.runtimes._xnnpack.memory_planner import Usage, arena_bytes, rounded_nbytes
-from edgebudget.runtimes._xnnpack.method import Step, leaves
-from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, LOOK_UP, SIMPLE, UNARY, Cost, Precision, concatenation
+from edgebudget.runtimes._xnnpack.method import Step
+from edgebudget.runtimes._xnnpack.operators import F16, F32, LOOK_UP, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
 Readers = Mapping[int, Sequence[EdgeOp]]
 
-_NEEDS_NHWC = frozenset({"convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm"})
+_NEEDS_NHWC = frozenset({
+    "convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm",
+})  # fmt: skip
 _NEEDS_NCHW = frozenset({"view_copy", "squeeze_copy", "unsqueeze_copy", "linear"})
 _ACTIVATIONS = frozenset({"relu", "hardtanh"})
 _CLAMPS = frozenset({"clamp"})  # subgraph.c, optimize_common_subgraphs_merge_clamps
 _NONE: frozenset[str] = frozenset()
-_FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})  # batch norms are convolutions by then
-# runtime.c, optimize_tensor_allocation_for_in_place_operations: unary, binary, copy, softmax, static_reshape
-_IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
+# FuseActivationPass; batch norms are convolutions by then
+_FUSES_ACTIVATION = frozenset({"convolution", "batch_norm", "add", "sub", "mul", "linear"})
 _BINARY = ("add", "sub", "mul", "div", "maximum", "minimum", "prelu")
 _MOVES = ("permute_copy", "slice_copy", "constant_pad_nd", "_softmax")
 _KIND = {
@@ -44,6 +44,7 @@ class XnnNode:
     output: int
     cost: Cost
     name: str
+    module: str = ""
 
 
 @dataclass
@@ -60,7 +61,6 @@ class Subgraph:
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
     dropped: int = 0  # values among those of clamps that stay in the tables
     defined_nodes: int = 0  # nodes before any is folded
-    constant_bytes: int = 0  # what the program file holds for them
 
 
 def activation_precision(dtype: str) -> Precision:
@@ -68,10 +68,12 @@ def activation_precision(dtype: str) -> Precision:
 
 
 class _Builder:
-    def __init__(self, graph: EdgeGraph, crossing: frozenset[int], tiles: Tiles) -> None:
+    def __init__(self, graph: EdgeGraph, step: Step, tiles: Tiles) -> None:
         self.graph = graph
-        self.crossing = crossing  # edge values that another delegate hands over as int8
+        self.makes = frozenset(step.makes)
+        self.arriving = frozenset(step.reads)  # `~value` where another delegate hands it over as int8
         self.tiles = tiles
+        self.module = ""  # of the operator at hand, for people
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
@@ -93,7 +95,7 @@ class _Builder:
         return len(sub.sizes) - 1
 
     def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
-        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind))
+        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module))
 
     def get(self, edge: int, nhwc: bool, int8: bool, reader: int) -> int:
         """Return where `edge` stands in the form asked for, converting it where it does not yet exist.
@@ -102,11 +104,11 @@ class _Builder:
         int8 value is that reader's own, since each has its own dequantize node; float layouts are shared
         (`make_partners`).
         """
+        made_nhwc, made_int8 = self.home.get(edge, (False, False))
         if edge not in self.home:
-            arrives_int8 = edge in self.crossing
-            self.home[edge] = (False, arrives_int8)
-            self.value(edge, False, arrives_int8, external=True)
-        made_nhwc, made_int8 = self.home[edge]
+            made_int8 = ~edge in self.arriving and (int8 or edge not in self.arriving)
+            if (edge, False, made_int8) not in self.forms:
+                self.value(edge, False, made_int8, external=True)
         if (nhwc, int8) == (made_nhwc, made_int8):
             return self.forms[edge, nhwc, int8]
         if not made_int8:
@@ -115,21 +117,21 @@ class _Builder:
                 if held is None:
                     held = self.value(edge, made_nhwc, True)
                     self.node("convert", [self.forms[edge, made_nhwc, False]], held)
-                return held if made_nhwc == nhwc else self._own(edge, held, nhwc, True, reader)
+                return held if made_nhwc == nhwc else self._own(edge, held, made_nhwc, nhwc, True, reader)
             found = self.forms.get((edge, nhwc, False))
             if found is None:
                 found = self.value(edge, nhwc, False)
                 self.node("transpose", [self.forms[edge, made_nhwc, False]], found)
             return found
-        return self._own(edge, self.forms[edge, made_nhwc, True], nhwc, int8, reader)
+        return self._own(edge, self.forms[edge, made_nhwc, True], made_nhwc, nhwc, int8, reader)
 
-    def _own(self, edge: int, held: int, nhwc: bool, int8: bool, reader: int) -> int:
+    def _own(self, edge: int, held: int, made_nhwc: bool, nhwc: bool, int8: bool, reader: int) -> int:
         key = (edge, nhwc, int8, reader)
         found = self.own.get(key)
         if found is not None:
             return found
         elements = prod(self.graph.shapes[edge])
-        if nhwc != self.home[edge][0]:
+        if nhwc != made_nhwc:
             turned = self.scratch(elements, True)
             self.node("transpose", [held], turned)
             held = turned
@@ -150,11 +152,12 @@ def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgr
 
     `readers` are the operators that read each value, in the whole model.
     """
-    made = _Builder(graph, frozenset(~v for v in step.reads if v < 0), tiles)
+    made = _Builder(graph, step, tiles)
     skip: set[int] = set()
     for op in step.ops:
         if id(op) not in skip:
-            _emit(made, op, _fuse(op, graph, readers, skip), readers)
+            made.module = op.module
+            _emit(made, op, _fuse(op, graph, readers, skip))
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
         made.out.external[position] = True
@@ -194,7 +197,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
                     sub.sizes[sub.nodes[k].output] = 0
-                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table"))
+                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module))
                 continue
         result.append(node)
     return result
@@ -229,7 +232,7 @@ def _sole_reader(op: EdgeOp, graph: EdgeGraph, readers: Readers) -> EdgeOp | Non
     return following[0]
 
 
-def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
+def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
     graph, tiles = made.graph, made.tiles
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
@@ -237,8 +240,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp, readers: Readers) -> None:
     int8 = op.quantized
     if op.target == "clone":
         source = activations[0]
-        nhwc, held = made.home.get(source, (False, source in made.crossing))
-        if source not in made.home and any(leaves(graph, op.delegate, output, readers)):
+        nhwc, held = made.home.get(source, (False, ~source in made.arriving))
+        if source not in made.home and output in made.makes:
             position = made.get(source, False, False, op.index)
             made.node("copy", [position], made.produce(output, False, False), UNARY, op.target)
             return
@@ -340,13 +343,16 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         weight = graph.shapes[op.inputs[1]]
         channels = graph.shapes[op.outputs[0]][1 if target == "convolution" else -1]
         folded = final.target == "batch_norm" or _norm_between(op, final)
-        _hold(sub, prod(weight), precision.weight, channels, precision)
+        # A convolution's float weights stay float32 in the file, whatever the model's type.
+        width = precision.weight if target != "convolution" or precision is QS8 else 4
+        _hold(sub, graph, op.inputs[1], prod(weight) * width, channels, precision)
         if len(op.inputs) > 2 or folded:
-            _hold(sub, channels, 4 if precision is QS8 else precision.bias, channels, precision)
+            bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
+            _hold(sub, graph, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
     elif target == "batch_norm":
         channels = graph.shapes[op.outputs[0]][1]
-        _hold(sub, channels, precision.weight, channels, precision)
-        _hold(sub, channels, precision.bias, channels, precision)
+        _hold(sub, graph, op.inputs[1], channels * 4, channels, precision)
+        _hold(sub, graph, op.inputs[2], channels * 4, channels, precision)
     else:
         for value in op.inputs:
             if graph.constant[value]:
@@ -357,55 +363,8 @@ def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
     return final is not op and final.inputs[0] != op.outputs[0]
 
 
-def _hold(sub: Subgraph, elements: int, width: int, channels: int, precision: Precision) -> None:
+def _hold(sub: Subgraph, graph: EdgeGraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
+    """Count a constant, and the scales of an int8 one; the file holds one copy of what several operators read."""
     sub.constants += 1
-    sub.constant_bytes += elements * width
-    if precision is QS8:  # a scale a channel, for weights and, once more, for biases
-        sub.scales += 1
-        sub.constant_bytes += channels * 4
-
-
-def workspace_bytes(sub: Subgraph, alignment: int) -> int:
-    """Return the workspace XNNPACK plans for `sub`: values, then operators' scratch, with results over inputs where
-    it allows that; 0 where nothing is planned."""
-    first, last, readers = _lifetimes(sub)
-    sizes = [0 if sub.external[v] else rounded_nbytes(n, alignment) for v, n in enumerate(sub.sizes)]
-    root = list(range(len(sizes)))
-    for node in sub.nodes:
-        if node.kind not in _IN_PLACE:
-            continue
-        result = node.output
-        if sub.external[result] or len(readers[result]) != 1:
-            continue
-        for value in node.inputs:
-            if sub.external[value] or len(readers[value]) != 1 or sub.sizes[value] != sub.sizes[result]:
-                continue
-            base = root[value]
-            root[result] = base
-            sizes[result] = 0
-            last[base] = readers[result][0]
-            break
-    usages = [Usage(n, first[v], last[v]) for v, n in enumerate(sizes) if n]
-    usages += [
-        Usage(rounded_nbytes(node.cost.workspace, alignment), i, i)
-        for i, node in enumerate(sub.nodes)
-        if node.cost.workspace
-    ]
-    arena = arena_bytes(usages)
-    return arena + 2 * 16 if arena else 0  # runtime.c, initialize_workspace_values: 2 * XNN_EXTRA_BYTES
-
-
-def _lifetimes(sub: Subgraph) -> tuple[list[int], list[int], list[list[int]]]:
-    count = len(sub.sizes)
-    first, last = [-1] * count, [0] * count
-    readers: list[list[int]] = [[] for _ in range(count)]
-    for i, node in enumerate(sub.nodes):
-        for v in dict.fromkeys(node.inputs):
-            if first[v] < 0:
-                first[v] = i
-            last[v] = i
-            readers[v].append(i)
-        if first[node.output] < 0:
-            first[node.output] = i
-        last[node.output] = i
-    return first, last, readers
+    sub.scales += int(precision is QS8)
+    graph.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)

@@ -63,7 +63,7 @@ _X86_AVX512 = Tiles(
     f32_dwconv={3: 16, 4: 16, 9: 16, 25: 16},  # init_f32_dwconv_config, avx512f
     qs8_gemm=Gemm((1, 7), 16, 8),  # init_qs8_qc8w_gemm_config, avx512vnni and avx512skx alike
     qs8_dwconv={3: 32, 9: 32, 25: 32},  # init_qs8_qc8w_dwconv_config, avx512skx
-    f16_gemm=Gemm((1, 7), 16),  # init_f16_gemm_config, fma3 with f16c
+    f16_gemm=Gemm((1, 4), 32),  # init_f16_gemm_config, avx512skx
     f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8},  # init_f16_dwconv_config, fma3
 )
 _X86_AVX2 = replace(
@@ -73,6 +73,7 @@ _X86_AVX2 = replace(
     f32_igemm=Gemm((1, 5), 16),  # fma3
     qs8_gemm=Gemm((1, 3), 8, 8),  # avx2
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # avx2
+    f16_gemm=Gemm((1, 4), 16),  # avx2
 )
 _X86_SSE = replace(
     _X86_AVX512,
@@ -102,9 +103,11 @@ _I8MM = Gemm((1, 4), 16, 8)  # 4x16c8 neoni8mm
 _A53 = replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8), f32_dwconv={3: 8, 4: 8, 9: 4, 25: 8}, qs8_gemm=Gemm((1, 4), 16))
 _A72 = replace(_ARM64, f32_gemm=Gemm((1, 4), 8), f32_igemm=Gemm((1, 4), 8))
 _A73 = replace(_ARM64, f32_gemm=Gemm((1, 6), 8), f32_igemm=Gemm((1, 6), 8))
-_A76 = replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8), qs8_gemm=_DOT, f16_gemm=Gemm((1, 6), 16), f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8})
-_ARM64_DOT = replace(_ARM64, qs8_gemm=_DOT, f16_gemm=Gemm((1, 6), 16), f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8})
+_F16 = Gemm((1, 6), 16)  # init_f16_gemm_config, ARM64 with fp16 arithmetic
+_F16_DWCONV = {3: 16, 4: 16, 9: 16, 25: 8}  # init_f16_dwconv_config, ARM64
+_ARM64_DOT = replace(_ARM64, qs8_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV)
 _ARM64_I8MM = replace(_ARM64_DOT, qs8_gemm=_I8MM)
+_A76 = replace(_ARM64_DOT, f32_gemm=Gemm((1, 4, 6), 8))
 
 _ARM32 = Tiles(
     alignment=16,
@@ -122,7 +125,7 @@ _ARM32 = Tiles(
 _BY_CORE: Mapping[str, Tiles] = {
     "cortex-a35": replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8), qs8_gemm=Gemm((1, 4), 16)),
     "cortex-a53": _A53,
-    "cortex-a55": replace(_A53, qs8_gemm=_DOT, f16_gemm=_A76.f16_gemm, f16_dwconv=_A76.f16_dwconv),
+    "cortex-a55": replace(_A53, qs8_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV),
     "cortex-a57": replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8)),
     "cortex-a72": _A72,
     "cortex-a73": _A73,
