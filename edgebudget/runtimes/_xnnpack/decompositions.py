@@ -114,6 +114,13 @@ def _binary(low: Lowering, node: Node) -> None:
     low.emit(node, node.name, inputs, node.outputs[0])
 
 
+def _addcmul(low: Lowering, node: Node) -> None:
+    """`addcmul(a, b, c)`: a product, and a sum."""
+    base, left, right = (low.at(i) for i in node.inputs[:3])
+    product = low.step(node, "mul", [left, right], low.g.shapes[node.outputs[0]])
+    low.emit(node, "add", [base, product], node.outputs[0])
+
+
 def _hardsigmoid(low: Lowering, node: Node) -> None:
     source = low.at(node.inputs[0])
     shape = low.g.shapes[source]
@@ -196,6 +203,11 @@ def _stack(low: Lowering, node: Node) -> None:
 
 
 def _split(low: Lowering, node: Node) -> None:
+    """One operator; of a value that was written in place, a slice a part, since its views are made anew one by one."""
+    if node.inputs[0] in low.mutated:
+        for output in node.outputs:
+            low.emit(node, "slice_copy", [low.at(node.inputs[0])], output, (1,))
+        return
     low.g.ops.append(EdgeOp("split_with_sizes_copy", [low.at(node.inputs[0])], list(node.outputs), (), node))
 
 
@@ -364,6 +376,7 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "relu6": _as("hardtanh"),
     "silu": _silu,
     "hardsigmoid": _hardsigmoid,
+    "addcmul": _addcmul,
     "mish": _softplus_tanh,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax"), _softmax),
     "max_pool2d": _max_pool,

@@ -68,6 +68,7 @@ class Lowering:
             element_bytes=ITEMSIZE[element],
         )
         self.element = element
+        self.mutated = functional.mutated
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
 
