@@ -8,7 +8,7 @@ contiguous) vanish.
 from collections.abc import Callable
 from math import prod
 
-from edgebudget.graph import Arg
+from edgebudget.graph import Arg, Ref
 from edgebudget.runtimes._functional import Node
 from edgebudget.runtimes._xnnpack.edge import EdgeOp, Lowering, Shape
 
@@ -119,6 +119,21 @@ def _addcmul(low: Lowering, node: Node) -> None:
     base, left, right = (low.at(i) for i in node.inputs[:3])
     product = low.step(node, "mul", [left, right], low.g.shapes[node.outputs[0]])
     low.emit(node, "add", [base, product], node.outputs[0])
+
+
+def _pow(low: Lowering, node: Node) -> None:
+    """`params`: whether it is the square that XNNPACK takes."""
+    exponent = node.arg(1, "exponent")
+    square = isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2
+    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (int(square),))
+
+
+def _vector_norm(low: Lowering, node: Node) -> None:
+    """Powers, their sum, and its root."""
+    source, output = low.at(node.inputs[0]), node.outputs[0]
+    powers = low.step(node, "pow", [source], low.g.shapes[source], (0,))
+    total = low.step(node, "sum", [powers], low.g.shapes[output])
+    low.emit(node, "pow", [total], output, (0,))
 
 
 def _hardsigmoid(low: Lowering, node: Node) -> None:
@@ -364,7 +379,7 @@ PORTABLE = frozenset({
 DECOMPOSITIONS: dict[str, Rule] = {
     **dict.fromkeys(_IDENTITIES, _identity),
     **dict.fromkeys(_VIEWS, _view),
-    **{name: _as(name) for name in (*_UNARY, "bmm", "mm", "maximum", "minimum", "pow")},
+    **{name: _as(name) for name in (*_UNARY, "bmm", "mm", "maximum", "minimum")},
     **dict.fromkeys(("dropout", "native_dropout"), _dropout),
     **dict.fromkeys(("contiguous", "clone"), _contiguous),
     **dict.fromkeys(("permute", "transpose", "t", "movedim", "swapaxes", "numpy_T", "mT"), _permute),
@@ -377,6 +392,11 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "silu": _silu,
     "hardsigmoid": _hardsigmoid,
     "addcmul": _addcmul,
+    "pow": _pow,
+    "square": _as("mul"),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), _vector_norm),
+    **dict.fromkeys(("clamp_min", "clamp_max"), _as("clamp")),
+    "expand_as": _as("expand_copy"),
     "mish": _softplus_tanh,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax"), _softmax),
     "max_pool2d": _max_pool,
