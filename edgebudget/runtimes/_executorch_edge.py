@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     nbytes: int
     constant: bool
     storage: int  # of the core graph, -1 where a pass made it
+    value: bool | int | float = 0  # of a scalar that a pass made a constant of
 
 
 class Step(NamedTuple):
@@ -86,7 +87,7 @@ class _Facts(NamedTuple):
     is_view: bool
     tensor_arguments: frozenset[str]
     names: tuple[str, ...]
-    list_output: bool
+    list_output: bool  # one list of tensors, such as `split_with_sizes` returns
     lowers: bool
 
 
@@ -109,6 +110,11 @@ def _facts(target: str) -> _Facts:
         if namespace == "aten"
         else any("out" in other for other in packet.overloads()),
     )
+
+
+def returns_list(step: Step) -> bool:
+    """Whether the outputs of `step` are one list in its schema."""
+    return step.target != "view" and _facts(step.target).list_output
 
 
 def lower(graph: TracedGraph) -> Program:
@@ -213,7 +219,7 @@ class _Lowering:
             return tuple(self._argument(item, False) for item in arg)
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
-            return Ref(self._add(Spec((), dtype, nbytes, True, -1)))
+            return Ref(self._add(Spec((), dtype, nbytes, True, -1, arg)))
         return arg
 
     def _cast(self, arg: Arg, dtype: str, module: str) -> Arg:
@@ -286,8 +292,8 @@ def place(program: Program) -> tuple[Placed, ...]:
             touch(step.reads[0], index, number)
             index += 1
             continue
-        several = len(step.writes) > 1 or _facts(step.target).list_output
-        together = several and _facts(step.target).list_output
+        together = returns_list(step)
+        several = len(step.writes) > 1 or together
         for spec in step.writes:
             touch(spec, index, number)
             index += 0 if together else 1

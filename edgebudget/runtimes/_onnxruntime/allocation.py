@@ -95,7 +95,7 @@ def plan(graph: Graph, order: Sequence[Node]) -> Plan:
                 uses[original] -= 1
                 if not uses[original]:
                     freed.append(original)
-    last = {v: step for v, step in allocated.items()}
+    last = dict(allocated)
     read: set[int] = set()
     for step, node in enumerate(order):
         for v in node.inputs:

@@ -108,6 +108,11 @@ class Graph:
         read = (v for node in self.nodes.values() for v in (*node.inputs, *node.parameters))
         return tuple(dict.fromkeys(v for v in read if v != ABSENT and self.values[v].constant))
 
+    @property
+    def input_count(self) -> int:
+        """How many inputs all nodes have."""
+        return sum(len(node.inputs) for node in self.nodes.values())
+
     def prune(self) -> None:
         """Remove nodes that no result needs."""
         producers = self.producers()

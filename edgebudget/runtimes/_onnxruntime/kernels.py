@@ -38,9 +38,10 @@ def convolution_scratch_nbytes(graph: Graph, node: Node, *, arm: bool) -> int:
     if window.stride == ones and not any(window.pads):
         if depth == weight[1]:
             return 0
-        if rank == 2 and window.dilation == ones and weight[1] == 1:
-            if window.kernel[1] == source[3] or (window.kernel[0] == source[2] and window.kernel[1] == 1):
-                return 0
+        whole_row = window.kernel[-1] == source[-1]
+        whole_column = rank == 2 and window.kernel == (source[2], 1)
+        if rank == 2 and window.dilation == ones and weight[1] == 1 and (whole_row or whole_column):
+            return 0
     if filters > positions:
         return positions * depth * FLOAT_BYTES
     direct = (

@@ -6,85 +6,39 @@ FusedMatMul, SiLU to QuickGelu, several Gathers of one axis to Split.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
-from edgebudget.graph import ITEMSIZE, Op, Ref, Role, TracedGraph
-from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node, Window
-from edgebudget.runtimes._onnxruntime.kernels import recurrent_scratch, resize_scratch
-
-PASSED_THROUGH = frozenset(
-    "alias contiguous clone detach dropout dropout_ alpha_dropout feature_dropout feature_alpha_dropout lift "
-    "lift_fresh lift_fresh_copy detach_ resolve_conj resolve_neg rrelu_with_noise".split()
+from edgebudget.graph import ITEMSIZE, Op, Ref, TracedGraph
+from edgebudget.runtimes._onnxruntime.builder import Builder
+from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Window
+from edgebudget.runtimes._onnxruntime.kernels import resize_scratch
+from edgebudget.runtimes._onnxruntime.names import (
+    BINARY,
+    CONVOLUTIONS,
+    GATHERED,
+    MADE,
+    PASSED_THROUGH,
+    POOLS,
+    RECURRENT,
+    REDUCED,
+    RESHAPED,
+    TRANSPOSED,
+    UNARY,
 )
-RESHAPED = frozenset(
-    "view reshape flatten unflatten _unsafe_view unsqueeze unsqueeze_ squeeze squeeze_ view_as ravel _reshape_alias "
-    "reshape_as atleast_1d atleast_2d atleast_3d".split()
-)
-TRANSPOSED = frozenset("permute transpose transpose_ t t_ movedim swapaxes swapdims numpy_T mT adjoint".split())
-MADE = frozenset(
-    "zeros ones full empty arange linspace eye zeros_like ones_like full_like empty_like new_zeros new_ones new_full "
-    "new_empty scalar_tensor tril_indices triu_indices rand randn rand_like randn_like meshgrid".split()
-)
-UNARY: Mapping[str, str] = {
-    "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "leaky_relu": "LeakyRelu", "elu": "Elu", "selu": "Selu",
-    "celu": "Celu", "softplus": "Softplus", "hardsigmoid": "HardSigmoid", "clamp": "Clip", "clip": "Clip",
-    "clamp_min": "Clip", "clamp_max": "Clip", "hardtanh": "Clip", "relu6": "Clip", "silu": "QuickGelu",
-    "softmax": "Softmax", "_softmax": "Softmax", "log_softmax": "LogSoftmax", "_log_softmax": "LogSoftmax",
-    "exp": "Exp", "log": "Log", "sqrt": "Sqrt", "neg": "Neg", "abs": "Abs", "erf": "Erf", "floor": "Floor",
-    "ceil": "Ceil", "round": "Round", "sin": "Sin", "cos": "Cos", "reciprocal": "Reciprocal", "sign": "Sign",
-    "logical_not": "Not", "bitwise_not": "Not", "isnan": "IsNaN", "cumsum": "CumSum", "triu": "Trilu", "tril": "Trilu",
-    "gelu": "Gelu", "repeat": "Tile", "tile": "Tile", "flip": "Slice", "prelu": "PRelu", "pixel_shuffle": "DepthToSpace",
-    "pixel_unshuffle": "SpaceToDepth", "channel_shuffle": "Transpose",
-}  # fmt: skip
-BINARY: Mapping[str, str] = {
-    "add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max",
-    "minimum": "Min", "eq": "Equal", "ne": "Equal", "gt": "Greater", "lt": "Less", "ge": "GreaterOrEqual",
-    "le": "LessOrEqual", "logical_and": "And", "logical_or": "Or", "bitwise_and": "And", "bitwise_or": "Or",
-    "where": "Where", "masked_fill": "Where", "remainder": "Mod", "fmod": "Mod", "floor_divide": "Div",
-    "__and__": "And", "__or__": "Or", "atan2": "Atan", "multiply": "Mul", "true_divide": "Div", "subtract": "Sub",
-}  # fmt: skip
-REDUCED: Mapping[str, str] = {
-    "mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin", "max": "ReduceMax",
-    "min": "ReduceMin", "prod": "ReduceProd", "argmax": "ArgMax", "argmin": "ArgMin", "all": "ReduceMin",
-    "any": "ReduceMax", "logsumexp": "ReduceLogSumExp", "linalg_vector_norm": "ReduceL2", "norm": "ReduceL2",
-}  # fmt: skip
-GATHERED: Mapping[str, str] = {
-    "index": "GatherND", "index_select": "Gather", "gather": "GatherElements", "embedding": "Gather",
-    "take_along_dim": "GatherElements", "grid_sampler": "GridSample", "grid_sampler_2d": "GridSample",
-}  # fmt: skip
-POOLS: Mapping[str, str] = {
-    "max_pool1d": "MaxPool", "max_pool2d": "MaxPool", "max_pool3d": "MaxPool", "avg_pool1d": "AveragePool",
-    "avg_pool2d": "AveragePool", "avg_pool3d": "AveragePool", "max_pool2d_with_indices": "MaxPool",
-}  # fmt: skip
-CONVOLUTIONS = frozenset("conv1d conv2d conv3d convolution conv_transpose1d conv_transpose2d conv_transpose3d".split())
-RECURRENT: Mapping[str, str] = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
+from edgebudget.runtimes._onnxruntime.recurrent import gru_cell, lstm_cell, recurrent
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """A recurrent layer's weights, cut into gates and put together again by ConstantFolding at load."""
-
-    originals: tuple[int, ...]
-    result: int
-    gates: int
-
-
-class Lowering:
+class Lowering(Builder):
     """One graph on its way from ATen to ONNX Runtime's optimizers of `level` 1 (what a quantizer sees) or 2.
 
     `unmodelled` collects operators that nothing here knows.
     """
 
     def __init__(self, traced: TracedGraph, *, level: int) -> None:
-        self.traced = traced
+        super().__init__(traced)
         self._level = level
         self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
-        self.graph = Graph()
         self.unmodelled: dict[str, None] = {}
-        self.folds: list[Fold] = []
-        self._value: dict[int, int] = {}  # traced tensor -> value
-        self._weights: dict[tuple[object, ...], int] = {}
         self._folded: dict[int, int] = {}  # convolution -> the BatchNorm folded into it
         self._skipped: set[int] = set()
 
@@ -92,32 +46,14 @@ class Lowering:
         """Return the graph before layout passes."""
         for t in self.traced.inputs:
             spec = self.traced.tensors[t]
-            self._value[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype])
-            self.graph.fed.append(self._value[t])
+            self.value_of[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype])
+            self.graph.fed.append(self.value_of[t])
         self._fold_batch_norms()
         for op in self.traced.ops:
             if op.index not in self._skipped:
                 self._lower(op)
         self.graph.results = [v for t in self.traced.outputs if not self.graph.values[v := self.of(t)].constant]
         return self.graph
-
-    def of(self, tensor: int) -> int:
-        """Return the value of a traced tensor; a weight becomes an initializer when it is first asked for."""
-        if tensor not in self._value:
-            spec = self.traced.tensors[tensor]
-            storage = self.traced.storages[spec.storage]
-            key = (spec.storage, spec.offset, spec.shape, spec.stride)
-            if storage.role is Role.ACTIVATION or storage.role is Role.INPUT or key not in self._weights:
-                self._weights[key] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
-            self._value[tensor] = self._weights[key]
-        return self._value[tensor]
-
-    def constant(self, shape: Sequence[int], itemsize: int = 8) -> int:
-        """Return an initializer that the exporter or an optimizer makes up, like a shape."""
-        return self.graph.value(shape, itemsize, constant=True)
-
-    def shape(self, value: int) -> tuple[int, ...]:
-        return self.graph.values[value].shape
 
     def _fold_batch_norms(self) -> None:
         """FuseBatchNormIntoConv (onnxscript): a BatchNorm that alone reads a convolution without transposition."""
@@ -139,7 +75,7 @@ class Lowering:
         if self._is_constant(op, inputs):
             for t in op.outputs:
                 spec = self.traced.tensors[t]
-                self._value[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
+                self.value_of[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
             return
         if name.endswith("_") and not name.endswith("__") and name not in ("squeeze_", "unsqueeze_"):
             name = name.rstrip("_")
@@ -147,35 +83,35 @@ class Lowering:
         if special is not None:
             special(self, op, inputs)
         elif name in PASSED_THROUGH:
-            self._value[op.outputs[0]] = inputs[0]
+            self.value_of[op.outputs[0]] = inputs[0]
         elif name in ("to", "_to_copy", "type_as", "float", "half"):
-            kept = self.graph.values[inputs[0]].itemsize == self._itemsize(op)
-            self._bind(op, inputs[0]) if kept else self._emit(op, "Cast", inputs[:1])
+            kept = self.graph.values[inputs[0]].itemsize == self.itemsize(op)
+            self.bind(op, inputs[0]) if kept else self.emit(op, "Cast", inputs[:1])
         elif name in RESHAPED:
             self._reshape(op, inputs[0])
         elif name == "silu" and self._level < 2:
-            self._emit(op, "Mul", [inputs[0], self._step(op, "Sigmoid", inputs[:1], self.shape(inputs[0]))])
+            self.emit(op, "Mul", [inputs[0], self.step(op, "Sigmoid", inputs[:1], self.shape(inputs[0]))])
         elif name in UNARY:
-            self._emit(op, UNARY[name], inputs)
+            self.emit(op, UNARY[name], inputs)
         elif name in BINARY:
             self._binary(op, name, inputs)
         elif name in REDUCED:
-            self._emit(op, REDUCED[name], [inputs[0], self.constant((1,))])
+            self.emit(op, REDUCED[name], [inputs[0], self.constant((1,))])
         elif name in GATHERED:
-            self._emit(op, GATHERED[name], inputs)
+            self.emit(op, GATHERED[name], inputs)
         elif name in POOLS:
             self._pool(op, inputs[0], POOLS[name])
         elif name in RECURRENT:
-            self._recurrent(op, inputs, RECURRENT[name])
+            recurrent(self, op, inputs, RECURRENT[name])
         elif name in CONVOLUTIONS:
             self._convolution(op, inputs)
         elif name.startswith("upsample"):
-            node = self._emit(op, "Resize", [inputs[0], ABSENT, self.constant((4,), 4)])
+            node = self.emit(op, "Resize", [inputs[0], ABSENT, self.constant((4,), 4)])
             node.mode = "linear" if "linear" in name else "cubic" if "cubic" in name else "nearest"
             node.scratch = resize_scratch(name, self.shape(inputs[0]), self.shape(node.outputs[0]))
         else:
             self.unmodelled.setdefault(name)
-            self._emit(op, name, inputs)
+            self.emit(op, name, inputs)
         self._follow_storage(op)
 
     def _is_constant(self, op: Op, inputs: Sequence[int]) -> bool:
@@ -189,47 +125,26 @@ class Lowering:
         if not op.name.endswith("_") or not op.inputs:
             return
         target = self.traced.tensors[op.inputs[0]]
-        for t, value in list(self._value.items()):
+        for t, value in list(self.value_of.items()):
             spec = self.traced.tensors[t]
-            if spec.storage != target.storage or t in op.outputs or self.graph.values[value].constant and t == -1:
+            if spec.storage != target.storage or t in op.outputs or (self.graph.values[value].constant and t == -1):
                 continue
             if spec.shape == target.shape and spec.offset == target.offset:
-                self._value[t] = self._value[op.outputs[0]]
-
-    def _itemsize(self, op: Op) -> int:
-        return ITEMSIZE[self.traced.tensors[op.outputs[0]].dtype]
-
-    def _bind(self, op: Op, value: int) -> None:
-        self._value[op.outputs[0]] = value
-
-    def _emit(self, op: Op, kind: str, inputs: Sequence[int]) -> Node:
-        """Add a node that makes all outputs of `op`."""
-        outputs = []
-        for t in op.outputs:
-            spec = self.traced.tensors[t]
-            self._value[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype])
-            outputs.append(self._value[t])
-        return self.graph.add(kind, inputs, outputs, op.index)
-
-    def _step(self, op: Op, kind: str, inputs: Sequence[int], shape: Sequence[int], itemsize: int = 4) -> int:
-        """Add a node with one output that the trace does not know, and return it."""
-        out = self.graph.value(shape, itemsize)
-        self.graph.add(kind, inputs, [out], op.index)
-        return out
+                self.value_of[t] = self.value_of[op.outputs[0]]
 
     def _reshape(self, op: Op, source: int) -> None:
         if self.shape(source) == self.traced.tensors[op.outputs[0]].shape:
-            self._bind(op, source)
+            self.bind(op, source)
             return
         rank = len(self.traced.tensors[op.outputs[0]].shape)
-        self._emit(op, "Reshape", [source, self.constant((rank,))])
+        self.emit(op, "Reshape", [source, self.constant((rank,))])
 
     # ---- convolutions and pools ---------------------------------------------------------------------------------
 
     def _convolution(self, op: Op, inputs: Sequence[int]) -> None:
         weight = inputs[1]
         rank = len(self.shape(weight)) - 2
-        transposed = "transpose" in op.name or op.name == "convolution" and op.arg(6, "transposed", False) is True
+        transposed = "transpose" in op.name or (op.name == "convolution" and op.arg(6, "transposed", False) is True)
         if "transpose" in op.name:
             groups, dilation = op.arg(6, "groups", 1), op.arg(7, "dilation", 1)
         elif op.name == "convolution":
@@ -251,13 +166,13 @@ class Lowering:
         out_channels = self.traced.tensors[op.outputs[0]].shape[1]
         has_bias = len(inputs) > 2 or batch_norm is not None
         bias = [inputs[2]] if len(inputs) > 2 else [self.constant((out_channels,), 4)] if has_bias else []
-        node = self._emit(made, "ConvTranspose" if transposed else "Conv", [inputs[0], weight, *bias])
+        node = self.emit(made, "ConvTranspose" if transposed else "Conv", [inputs[0], weight, *bias])
         node.window = Window(kernel, stride, pads, dilations, groups if isinstance(groups, int) else 1)
 
     def _pool(self, op: Op, source: int, kind: str) -> None:
         rank = len(self.shape(source)) - 2
         if rank < 1 or len(self.shape(source)) < 3:
-            self._emit(op, kind, [source])
+            self.emit(op, kind, [source])
             return
         kernel = _spread(op.arg(1, "kernel_size", 1), rank)
         given = op.arg(2, "stride", ())
@@ -268,16 +183,16 @@ class Lowering:
         else:
             dilation, ceil_mode = (1,) * rank, op.arg(4, "ceil_mode", False)
             include = op.arg(5, "count_include_pad", True) is True
-        node = self._emit(op, kind, [source])
+        node = self.emit(op, kind, [source])
         del node.outputs[1:]  # indices that nobody reads
         node.window = Window(kernel, stride, (*one, *one), dilation, 1, ceil_mode is True, include)
 
     def _adaptive_pool(self, op: Op, inputs: Sequence[int]) -> None:
         before, after = self.shape(inputs[0])[2:], self.traced.tensors[op.outputs[0]].shape[2:]
         if prod(after) == 1 and "avg" in op.name:
-            self._emit(op, "ReduceMean", [inputs[0], self.constant((2,))])
+            self.emit(op, "ReduceMean", [inputs[0], self.constant((2,))])
             return
-        node = self._emit(op, "AveragePool" if "avg" in op.name else "MaxPool", inputs[:1])
+        node = self.emit(op, "AveragePool" if "avg" in op.name else "MaxPool", inputs[:1])
         del node.outputs[1:]
         rank = len(after)
         kernel = tuple(-(-b // a) for b, a in zip(before, after, strict=True))
@@ -289,35 +204,35 @@ class Lowering:
         source, weight = inputs[0], inputs[1]
         shape, out = self.shape(source), self.traced.tensors[op.outputs[0]].shape
         if len(shape) == 2:
-            self._emit(op, "Gemm", inputs).transposed_b = True
+            self.emit(op, "Gemm", inputs).transposed_b = True
             return
         if self.graph.values[weight].constant:
             columns, rows = self.shape(weight)
             key = ("transposed", weight)
-            if key not in self._weights:  # folded by the exporter
-                self._weights[key] = self.graph.value((rows, columns), self.graph.values[weight].itemsize, constant=True)
-            weight = self._weights[key]
+            if key not in self.weights:  # folded by the exporter
+                self.weights[key] = self.graph.value((rows, columns), self.graph.values[weight].itemsize, constant=True)
+            weight = self.weights[key]
         else:
-            weight = self._step(op, "Transpose", [weight], self.shape(weight)[::-1])
+            weight = self.step(op, "Transpose", [weight], self.shape(weight)[::-1])
             self.graph.nodes[self.graph.made - 1].permutation = (1, 0)
         if len(inputs) < 3:
-            self._emit(op, "MatMul", [source, weight])
+            self.emit(op, "MatMul", [source, weight])
             return
         self.rewritten = True
         rows = prod(shape[:-1])
-        flat = self._step(op, "Reshape", [source, self.constant((2,))], (rows, shape[-1]))
-        product = self._step(op, "Gemm", [flat, weight, inputs[2]], (rows, out[-1]))
-        self._emit(op, "Reshape", [product, self.constant((len(out),))])
+        flat = self.step(op, "Reshape", [source, self.constant((2,))], (rows, shape[-1]))
+        product = self.step(op, "Gemm", [flat, weight, inputs[2]], (rows, out[-1]))
+        self.emit(op, "Reshape", [product, self.constant((len(out),))])
 
     def _matmul(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, "MatMul", [self._unscaled(v) if self._level > 1 else v for v in inputs[:2]])
+        self.emit(op, "MatMul", [self._unscaled(v) if self._level > 1 else v for v in inputs[:2]])
 
     def _addmm(self, op: Op, inputs: Sequence[int]) -> None:
         if op.name == "addmm":
-            self._emit(op, "Gemm", [inputs[1], inputs[2], inputs[0]])
+            self.emit(op, "Gemm", [inputs[1], inputs[2], inputs[0]])
             return
-        product = self._step(op, "MatMul", inputs[1:3], self.traced.tensors[op.outputs[0]].shape)
-        self._emit(op, "Add", [inputs[0], product])
+        product = self.step(op, "MatMul", inputs[1:3], self.traced.tensors[op.outputs[0]].shape)
+        self.emit(op, "Add", [inputs[0], product])
 
     def _unscaled(self, value: int) -> int:
         """MatMulScaleFusion: a product with one number before a MatMul becomes FusedMatMul's `alpha`."""
@@ -342,24 +257,25 @@ class Lowering:
         if key == inputs[1]:
             producer = self.graph.producers().get(key)
             if producer is None or producer.kind != "Transpose":
-                flat = self._step(op, "Reshape", [key, self.constant((3,))], (prod(key_shape[:-2]), *key_shape[-2:]))
-                flipped = self._step(op, "Transpose", [flat], (prod(key_shape[:-2]), key_shape[-1], key_shape[-2]))
+                flat = self.step(op, "Reshape", [key, self.constant((3,))], (prod(key_shape[:-2]), *key_shape[-2:]))
+                flipped = self.step(op, "Transpose", [flat], (prod(key_shape[:-2]), key_shape[-1], key_shape[-2]))
                 self.graph.nodes[self.graph.made - 1].permutation = (0, 2, 1)
-                key = self._step(op, "Reshape", [flipped, self.constant((4,))], (*key_shape[:-2], key_shape[-1], columns))
+                turned = (*key_shape[:-2], key_shape[-1], columns)
+                key = self.step(op, "Reshape", [flipped, self.constant((4,))], turned)
             else:  # merged with the transposition that made it
-                key = self._step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
+                key = self.step(op, "Transpose", producer.inputs, (*key_shape[:-2], key_shape[-1], columns))
                 axes = producer.permutation
                 self.graph.nodes[self.graph.made - 1].permutation = (*axes[:-2], axes[-1], axes[-2])
         if self._level < 2:  # both sides by the root of the scale
-            query = self._step(op, "Mul", [query, self.constant((1,), 4)], self.shape(query))
-            key = self._step(op, "Mul", [key, self.constant((1,), 4)], self.shape(key))
-        scores = self._step(op, "MatMul", [query, key], scores_shape)
+            query = self.step(op, "Mul", [query, self.constant((1,), 4)], self.shape(query))
+            key = self.step(op, "Mul", [key, self.constant((1,), 4)], self.shape(key))
+        scores = self.step(op, "MatMul", [query, key], scores_shape)
         if len(inputs) > 3:
-            scores = self._step(op, "Add", [scores, inputs[3]], scores_shape)
+            scores = self.step(op, "Add", [scores, inputs[3]], scores_shape)
         elif op.arg(5, "is_causal", False) is True:
-            scores = self._step(op, "Add", [scores, self.constant((rows, columns), 4)], scores_shape)
-        weights = self._step(op, "Softmax", [scores], scores_shape)
-        self._emit(op, "MatMul", [weights, value])
+            scores = self.step(op, "Add", [scores, self.constant((rows, columns), 4)], scores_shape)
+        weights = self.step(op, "Softmax", [scores], scores_shape)
+        self.emit(op, "MatMul", [weights, value])
 
     def _untransposed(self, value: int) -> int:
         """MatmulTransposeFusion: heads brought to the front, then seen with a batch of one, cost nothing."""
@@ -380,7 +296,7 @@ class Lowering:
     # ---- moving data --------------------------------------------------------------------------------------------
 
     def _transpose(self, op: Op, inputs: Sequence[int]) -> None:
-        node = self._emit(op, "Transpose", inputs[:1])
+        node = self.emit(op, "Transpose", inputs[:1])
         rank = len(self.shape(inputs[0]))
         order = list(range(rank))
         if op.name == "permute":
@@ -397,22 +313,22 @@ class Lowering:
         node.permutation = tuple(order)
 
     def _select(self, op: Op, inputs: Sequence[int]) -> None:
-        node = self._emit(op, "Gather", [inputs[0], self.constant(())])
+        node = self.emit(op, "Gather", [inputs[0], self.constant(())])
         dim = op.arg(1, "dim", 0)
         rank = len(self.shape(inputs[0]))
         node.axis = dim % rank if isinstance(dim, int) else 0
 
     def _slice(self, op: Op, inputs: Sequence[int]) -> None:
         if self.shape(inputs[0]) == self.traced.tensors[op.outputs[0]].shape:
-            self._bind(op, inputs[0])
+            self.bind(op, inputs[0])
         else:
-            self._emit(op, "Slice", inputs[:1])
+            self.emit(op, "Slice", inputs[:1])
 
     def _split(self, op: Op, inputs: Sequence[int]) -> None:
         if len(op.outputs) == 1:
             self._reshape(op, inputs[0])
         else:
-            self._emit(op, "Split", inputs[:1])
+            self.emit(op, "Split", inputs[:1])
 
     def _unbind(self, op: Op, inputs: Sequence[int]) -> None:
         self.rewritten = True
@@ -424,11 +340,11 @@ class Lowering:
         self.graph.add("Split", inputs[:1], parts, op.index)
         for part, t in zip(parts, op.outputs, strict=True):
             spec = self.traced.tensors[t]
-            self._value[t] = self.graph.value(spec.shape, itemsize)
-            self.graph.add("Squeeze", [part], [self._value[t]], op.index)
+            self.value_of[t] = self.graph.value(spec.shape, itemsize)
+            self.graph.add("Squeeze", [part], [self.value_of[t]], op.index)
 
     def _concatenate(self, op: Op, inputs: Sequence[int]) -> None:
-        node = self._emit(op, "Concat", inputs)
+        node = self.emit(op, "Concat", inputs)
         dim = op.arg(1, "dim", 0)
         node.axis = dim % len(self.shape(node.outputs[0])) if isinstance(dim, int) else 0
 
@@ -437,17 +353,17 @@ class Lowering:
         dim = op.arg(1, "dim", 0)
         shape = list(out)
         shape[dim if isinstance(dim, int) else 0] = 1
-        parts = [self._step(op, "Unsqueeze", [v], shape, self.graph.values[v].itemsize) for v in inputs]
-        self._emit(op, "Concat", parts)
+        parts = [self.step(op, "Unsqueeze", [v], shape, self.graph.values[v].itemsize) for v in inputs]
+        self.emit(op, "Concat", parts)
 
     def _expand(self, op: Op, inputs: Sequence[int]) -> None:
         if self.shape(inputs[0]) == self.traced.tensors[op.outputs[0]].shape:
-            self._bind(op, inputs[0])
+            self.bind(op, inputs[0])
         else:
-            self._emit(op, "Expand", inputs[:1])
+            self.emit(op, "Expand", inputs[:1])
 
     def _pad(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, "Pad", inputs[:1])
+        self.emit(op, "Pad", inputs[:1])
 
     def _roll(self, op: Op, inputs: Sequence[int]) -> None:
         """Two slices and a Concat for each axis; GatherSliceToSplitFusion makes one Split of the slices."""
@@ -466,56 +382,50 @@ class Lowering:
             parts = [self.graph.value(first, itemsize), self.graph.value(second, itemsize)]
             self.graph.add("Split", [value], parts, op.index)
             if position == len(pairs) - 1:
-                self._emit(op, "Concat", parts[::-1]).axis = dim
+                self.emit(op, "Concat", parts[::-1]).axis = dim
             else:
-                value = self._step(op, "Concat", parts[::-1], shape, itemsize)
+                value = self.step(op, "Concat", parts[::-1], shape, itemsize)
         if not pairs:
-            self._emit(op, "Concat", inputs[:1])
+            self.emit(op, "Concat", inputs[:1])
 
     # ---- composites ---------------------------------------------------------------------------------------------
 
     def _hardswish(self, op: Op, inputs: Sequence[int]) -> None:
         """The function's body, inlined: x * HardSigmoid(x)."""
         self.rewritten = True
-        gate = self._step(op, "HardSigmoid", inputs[:1], self.shape(inputs[0]))
-        self._emit(op, "Mul", [inputs[0], gate])
+        gate = self.step(op, "HardSigmoid", inputs[:1], self.shape(inputs[0]))
+        self.emit(op, "Mul", [inputs[0], gate])
 
     def _binary(self, op: Op, name: str, inputs: Sequence[int]) -> None:
         """A number beside a tensor becomes an initializer; adding nothing and multiplying by one disappear."""
         if len(inputs) > 1 or len(op.args) < 2:
-            self._emit(op, BINARY[name], inputs)
+            self.emit(op, BINARY[name], inputs)
             return
         neutral = {"add": 0, "sub": 0, "mul": 1, "div": 1}.get(name)
         numbers = [a for a in op.args[:2] if isinstance(a, int | float) and not isinstance(a, Ref)]
-        if neutral is not None and neutral in numbers and self.shape(inputs[0]) == self._spec_shape(op):
-            self._bind(op, inputs[0])
+        if neutral is not None and neutral in numbers and self.shape(inputs[0]) == self.spec_shape(op):
+            self.bind(op, inputs[0])
         else:
-            self._emit(op, BINARY[name], [inputs[0], self.constant((), 4)])
-
-    def _spec_shape(self, op: Op) -> tuple[int, ...]:
-        return self.traced.tensors[op.outputs[0]].shape
+            self.emit(op, BINARY[name], [inputs[0], self.constant((), 4)])
 
     def _rsqrt(self, op: Op, inputs: Sequence[int]) -> None:
-        root = self._step(op, "Sqrt", inputs[:1], self.shape(inputs[0]))
-        self._emit(op, "Reciprocal", [root])
-
-    def _mish(self, op: Op, inputs: Sequence[int]) -> None:
-        self._emit(op, "Mish", inputs[:1])
+        root = self.step(op, "Sqrt", inputs[:1], self.shape(inputs[0]))
+        self.emit(op, "Reciprocal", [root])
 
     def _glu(self, op: Op, inputs: Sequence[int]) -> None:
         out = self.traced.tensors[op.outputs[0]].shape
         itemsize = self.graph.values[inputs[0]].itemsize
         parts = [self.graph.value(out, itemsize), self.graph.value(out, itemsize)]
         self.graph.add("Split", inputs[:1], parts, op.index)
-        self._emit(op, "Mul", [parts[0], self._step(op, "Sigmoid", parts[1:], out)])
+        self.emit(op, "Mul", [parts[0], self.step(op, "Sigmoid", parts[1:], out)])
 
     def _batch_norm(self, op: Op, inputs: Sequence[int]) -> None:
-        node = self._emit(op, "BatchNormalization", inputs[:5])
+        node = self.emit(op, "BatchNormalization", inputs[:5])
         del node.outputs[1:]
 
     def _layer_norm(self, op: Op, inputs: Sequence[int]) -> None:
         scale = inputs[1:] or [self.constant(self.shape(inputs[0])[-1:], 4)]
-        node = self._emit(op, "LayerNormalization", [inputs[0], *scale])
+        node = self.emit(op, "LayerNormalization", [inputs[0], *scale])
         del node.outputs[1:]
 
     def _group_norm(self, op: Op, inputs: Sequence[int]) -> None:
@@ -523,110 +433,21 @@ class Lowering:
         groups = op.arg(1, "num_groups", 1)
         count = groups if isinstance(groups, int) else 1
         grouped = (shape[0], count, prod(shape[1:]) // count)
-        flat = self._step(op, "Reshape", [inputs[0], self.constant((3,))], grouped)
+        flat = self.step(op, "Reshape", [inputs[0], self.constant((3,))], grouped)
         ones = [self.constant((count,), 4), self.constant((count,), 4)]
-        normed = self._step(op, "InstanceNormalization", [flat, *ones], grouped)
-        value = self._step(op, "Reshape", [normed, self.constant((len(shape),))], shape)
-        scaled = self._step(op, "Mul", [value, *inputs[1:2]], shape)
-        self._emit(op, "Add", [scaled, *inputs[2:3]])
+        normed = self.step(op, "InstanceNormalization", [flat, *ones], grouped)
+        value = self.step(op, "Reshape", [normed, self.constant((len(shape),))], shape)
+        scaled = self.step(op, "Mul", [value, *inputs[1:2]], shape)
+        self.emit(op, "Add", [scaled, *inputs[2:3]])
 
-    def _lstm_cell(self, op: Op, inputs: Sequence[int]) -> None:
-        """One step of an LSTM as its decomposition has it; every step's Gemm reads the same weights."""
-        source, hidden, cell, *weights = inputs
-        rows, width = self.traced.tensors[op.outputs[0]].shape
-        gates = self._gates(op, source, hidden, weights, (rows, 4 * width), 4)
-        step = (rows, width)
-        enter, forget, output = (self._step(op, "Sigmoid", [gates[i]], step) for i in (0, 1, 3))
-        update = self._step(op, "Tanh", [gates[2]], step)
-        kept = self._step(op, "Mul", [forget, cell], step)
-        added = self._step(op, "Mul", [enter, update], step)
-        self._value[op.outputs[1]] = self._step(op, "Add", [kept, added], step)
-        bounded = self._step(op, "Tanh", [self._value[op.outputs[1]]], step)
-        self._value[op.outputs[0]] = self._step(op, "Mul", [output, bounded], step)
+    def _instance_norm(self, op: Op, inputs: Sequence[int]) -> None:
+        channels = self.shape(inputs[0])[1]
+        scale = list(inputs[1:3]) or [self.constant((channels,), 4), self.constant((channels,), 4)]
+        self.emit(op, "InstanceNormalization", [inputs[0], *scale])
 
-    def _gru_cell(self, op: Op, inputs: Sequence[int]) -> None:
-        """One step of a GRU as its decomposition has it."""
-        source, hidden, *weights = inputs
-        rows, width = self.traced.tensors[op.outputs[0]].shape
-        step = (rows, width)
-        ours = self._chunks(op, self._product(op, source, weights[0::2], (rows, 3 * width)), 3)
-        theirs = self._chunks(op, self._product(op, hidden, weights[1::2], (rows, 3 * width)), 3)
-        reset, update = (
-            self._step(op, "Sigmoid", [self._step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1)
-        )
-        scaled = self._step(op, "Mul", [theirs[2], reset], step)
-        new = self._step(op, "Tanh", [self._step(op, "Add", [ours[2], scaled], step)], step)
-        difference = self._step(op, "Sub", [hidden, new], step)
-        self._emit(op, "Add", [self._step(op, "Mul", [difference, update], step), new])
-
-    def _gates(
-        self, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
-    ) -> list[int]:
-        ours = self._product(op, source, weights[0::2], shape)
-        theirs = self._product(op, hidden, weights[1::2], shape)
-        return self._chunks(op, self._step(op, "Add", [theirs, ours], shape), count)
-
-    def _product(self, op: Op, source: int, weights: Sequence[int], shape: tuple[int, int]) -> int:
-        if self.graph.values[source].constant:  # the first step's state: folded
-            return self.constant(shape, 4)
-        out = self._step(op, "Gemm", [source, *weights], shape)
-        self.graph.nodes[self.graph.made - 1].transposed_b = True
-        return out
-
-    def _chunks(self, op: Op, value: int, count: int) -> list[int]:
-        rows, width = self.shape(value)
-        parts = [self.graph.value((rows, width // count), 4) for _ in range(count)]
-        self.graph.add("Split", [value], parts, op.index)
-        return parts
-
-    def _recurrent(self, op: Op, inputs: Sequence[int], kind: str) -> None:
-        """A layer of `lstm.input` and its kin is one node; its gates are put in ONNX's order by folding at load."""
-        position = len(op.args) - 6
-        flags = [flag is True for flag in op.args[position:]]
-        has_biases, bidirectional, batch_first = flags[0], flags[4], flags[5]
-        layers = op.args[position + 1]
-        directions = 2 if bidirectional else 1
-        per_direction = 4 if has_biases else 2
-        states = {"LSTM": 2}.get(kind, 1)
-        weights = inputs[1 + states :]
-        batch_axis = 0 if batch_first else 1
-        source = inputs[0]
-        shape = self.shape(source)
-        batch, length = (shape[0], shape[1]) if batch_first else (shape[1], shape[0])
-        if batch_first:
-            source = self._transposed(op, source, (1, 0, 2))
-        hidden = self.traced.tensors[op.outputs[0]].shape[-1] // directions
-        for layer in range(layers if isinstance(layers, int) else 1):
-            first = layer * directions * per_direction
-            mine = weights[first : first + directions * per_direction]
-            width = self.shape(source)[-1]
-            gates = self.shape(mine[0])[0]
-            operands = []
-            for offset, columns in ((1, hidden), (0, width)):  # folded against the order of the inputs
-                result = self.constant((directions, gates, columns), 4)
-                originals = tuple(mine[offset::per_direction])
-                self.folds.append(Fold(originals, result, gates // hidden))
-                operands.insert(0, result)
-            bias = [self.constant((directions, 2 * gates), 4)] if has_biases else [ABSENT]
-            state = self.constant((directions, batch, hidden), 4)
-            out = self._step(op, kind, [source, *operands, *bias, ABSENT, state], (length, directions, batch, hidden))
-            node = self.graph.nodes[self.graph.made - 1]
-            node.scratch = recurrent_scratch(kind, batch, length, width, hidden, directions)
-            merged = self._transposed(op, out, (0, 2, 1, 3))
-            source = self._step(op, "Reshape", [merged, self.constant((3,))], (length, batch, directions * hidden))
-        if batch_axis == 0:
-            source = self._transposed(op, source, (1, 0, 2))
-        self._value[op.outputs[0]] = source
-        for t in op.outputs[1:]:  # the last states, where somebody reads them
-            spec = self.traced.tensors[t]
-            self._value[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype])
-            node.outputs.append(self._value[t])
-
-    def _transposed(self, op: Op, value: int, permutation: tuple[int, ...]) -> int:
-        shape = self.shape(value)
-        out = self._step(op, "Transpose", [value], [shape[axis] for axis in permutation])
-        self.graph.nodes[self.graph.made - 1].permutation = permutation
-        return out
+    def _addcmul(self, op: Op, inputs: Sequence[int]) -> None:
+        product = self.step(op, "Mul", inputs[1:3], self.spec_shape(op))
+        self.emit(op, "Add", [inputs[0], product])
 
 
 def _spread(given: object, rank: int) -> tuple[int, ...]:
@@ -655,8 +476,10 @@ SPECIAL: Mapping[str, _Handler] = {
     "tensor_split": _L._split, "unsafe_split": _L._split, "unsafe_chunk": _L._split, "unbind": _L._unbind,
     "cat": _L._concatenate, "concat": _L._concatenate, "stack": _L._stack, "expand": _L._expand,
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
-    "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt, "mish": _L._mish,
-    "lstm_cell": _L._lstm_cell, "gru_cell": _L._gru_cell, "glu": _L._glu, "batch_norm": _L._batch_norm, "native_batch_norm": _L._batch_norm,
+    "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt,
+    "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu,
+    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "batch_norm": _L._batch_norm,
+    "native_batch_norm": _L._batch_norm,
     "_native_batch_norm_legit_no_training": _L._batch_norm, "layer_norm": _L._layer_norm,
     "native_layer_norm": _L._layer_norm, "group_norm": _L._group_norm, "native_group_norm": _L._group_norm,
     "adaptive_avg_pool1d": _L._adaptive_pool, "adaptive_avg_pool2d": _L._adaptive_pool,

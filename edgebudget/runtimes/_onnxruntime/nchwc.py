@@ -111,7 +111,7 @@ class BlockedLayout:
             made = self.graph.value((shape[0], self._up(shape[1]), *shape[2:]), 4)
             source = value
             producer = self._producers.get(value)
-            if producer is not None and producer.kind == "Transpose" and self._uses(value) == 1 and self._is_to_nchw(producer):
+            if producer is not None and self._uses(value) == 1 and self._is_to_nchw(producer):
                 source = producer.inputs[0]  # ReorderInput reads channels last
                 self._removed.add(producer.index)
             self.graph.add("ReorderInput", [source], [made], op)
@@ -119,8 +119,7 @@ class BlockedLayout:
         return self._reordered_inputs[value]
 
     def _is_to_nchw(self, node: Node) -> bool:
-        before, after = self.graph.values[node.inputs[0]].shape, self.graph.values[node.outputs[0]].shape
-        return len(after) == 4 and node.permutation == (0, 3, 1, 2) and len(before) == 4
+        return node.kind == "Transpose" and node.permutation == (0, 3, 1, 2)
 
     def _convolution(self, node: Node) -> None:
         values = self.graph.values
@@ -227,7 +226,8 @@ class BlockedLayout:
         second.remaining_uses -= 1
         for mine, theirs in ((first, second), (second, first)) if adding else ():
             conv = mine.node
-            if conv.kind == "Conv" and conv.blocked and len(conv.inputs) < 4 and mine.starting_uses == 1 and not conv.activation:
+            takes = conv.kind == "Conv" and conv.blocked and len(conv.inputs) < 4 and not conv.activation
+            if takes and mine.starting_uses == 1:
                 conv.inputs.extend([ABSENT] * (3 - len(conv.inputs)))
                 conv.inputs.append(theirs.node.outputs[0])
                 self._fuse(node.outputs[0], mine)

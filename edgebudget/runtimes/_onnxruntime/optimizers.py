@@ -79,10 +79,10 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
 def _drop_identities(graph: Graph) -> None:
     same: dict[int, int] = {}
     for node in list(graph.nodes.values()):
-        if node.kind == "Transpose" and node.permutation == tuple(range(len(node.permutation))) and node.permutation:
-            if node.outputs[0] not in graph.results:
-                same[node.outputs[0]] = node.inputs[0]
-                graph.remove(node)
+        idle = node.kind == "Transpose" and node.permutation == tuple(range(len(node.permutation)))
+        if idle and node.permutation and node.outputs[0] not in graph.results:
+            same[node.outputs[0]] = node.inputs[0]
+            graph.remove(node)
     for node in graph.nodes.values():
         for i, v in enumerate(node.inputs):
             while v in same:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization
+from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 from edgebudget.runtimes._onnxruntime.load import Exported
-from edgebudget.runtimes._onnxruntime.lowering import Fold, Lowering
+from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
 
@@ -33,17 +34,18 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
     optimizers.push_transposes(graph)
     node_count = len(depths)
+    input_count = graph.input_count
     typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph)
         depths = () if lowering.rewritten else depths
-        node_count, written = added.node_count, added.initializers
+        node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
         optimizers.gathers_to_split(graph)
         written = graph.initializers()
     sources = {fold.result: fold.originals for fold in lowering.folds}
     initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
-    exported = Exported(initializers, node_count, typed_count, depths)
+    exported = Exported(initializers, node_count, input_count, typed_count, depths)
     optimizers.fuse_activations(graph)
     if int8:
         quantization.to_channels_last(graph)

@@ -13,12 +13,18 @@ from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 SAME_AS_INPUT = frozenset(
-    {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad", "Gather"}
+    {
+        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad",
+        "Gather",
+    }
 )
 REMOVABLE = frozenset({"Relu", "Clip"})
 NORMALIZING = frozenset({"LayerNormalization", "InstanceNormalization", "BatchNormalization"})
 ALL_TENSORS = frozenset(
-    {"Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool", "CumSum"}
+    {
+        "Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool",
+        "CumSum",
+    }
 )
 DROPPED = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Slice", "Gather"})
 UNARY = frozenset({"AveragePool", "GlobalAveragePool", "Sigmoid", "LeakyRelu", "Softmax"})
@@ -30,13 +36,14 @@ class Written:
     """The quantized file: its nodes and initializers."""
 
     node_count: int
+    input_count: int
     initializers: tuple[int, ...]
 
 
 def quantize(graph: Graph) -> Written:
     """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
     _insert_pairs(graph, _mark(graph))
-    written = Written(len(graph.nodes), graph.initializers())
+    written = Written(len(graph.nodes), graph.input_count, graph.initializers())
     _fuse(graph)
     graph.prune()
     return written
@@ -110,12 +117,14 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
         graph.add("DequantizeLinear", [integers[weight], scale, zero], [wide], node.op)
         node.inputs[position] = wide
     producers = graph.producers()
+    scales: dict[int, list[int]] = {}
     for v, shared in marks.activations.items():
-        readers = consumers.get(v, [])
-        readers = [reader for reader in dict.fromkeys(r.index for r in readers) if reader in graph.nodes]
+        readers = [index for index in dict.fromkeys(r.index for r in consumers.get(v, ())) if index in graph.nodes]
         is_result = v in graph.results
         op = producers[v].op if v in producers else 0
-        parameters = [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
+        parameters = [] if shared is None else scales.get(shared, [])
+        parameters = parameters or [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
+        scales[v] = parameters
         small = graph.value(values[v].shape, 1)
         graph.add("QuantizeLinear", [v, *parameters], [small], op).shares_scale = shared is not None
         for index in readers:
