@@ -478,7 +478,7 @@ class _Decomposer:
         storages = [replace_storage(s, i, end, self._dtype) for i, s in enumerate(kept)]
         tensors: list[TensorSpec] = []
         tensor_of: dict[int, int] = {}
-        last: dict[int, int] = {value: end for value in outputs}
+        last: dict[int, int] = dict.fromkeys(outputs, end)
         for index, call in enumerate(calls):
             for value in call.inputs:
                 last[value] = max(last.get(value, 0), index)
