@@ -14,13 +14,16 @@ ARGS    ?=
 DEVICES ?= all
 MODELS  ?=
 
+LIVE_MODELS   ?= mobilenet_v2 resnet18 shufflenet_v2_x1_0
+LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
+
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare test lint clean
+.PHONY: help check compare validate calibrate test test-slow lint clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
 	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
@@ -32,8 +35,24 @@ compare: $(VENV)/.installed ## One CSV over devices x models x dtypes: DEVICES="
 	  $(if $(RUNTIME),--runtime '$(RUNTIME)') --out reports/compare.csv $(ARGS)
 	@echo "reports/compare.csv"
 
+validate: $(VENV)/.installed-dev ## The estimate against real runtimes, an error table [LIVE=1 measures MODELS again] [ARGS=...]
+ifdef LIVE
+	rm -f reports/live.jsonl
+	$(BIN)/edgebudget measure $(or $(MODELS),$(LIVE_MODELS)) --backend $(LIVE_BACKENDS) --out reports/live.jsonl
+	$(BIN)/edgebudget validate --data reports/live.jsonl --models $(ARGS)
+else
+	$(BIN)/edgebudget validate --models --out reports/validation.md $(ARGS)
+	$(BIN)/edgebudget validate $(ARGS)
+endif
+
+calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
+	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
+
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.installed-dev ## What takes longer than minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgebudget.pipeline import DEFAULT_DTYPES, Request, run
-from edgebudget.profiles import resolve_devices
+from edgebudget.pipeline import DEFAULT_DTYPES, Request, resolve_asked, run
 from edgebudget.report import Report
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def compare(
     report's errors.
     """
     request = Request(
-        devices=tuple(resolve_devices(devices)),
+        devices=resolve_asked(devices),
         dtypes=tuple(dtypes or DEFAULT_DTYPES),
         runtimes=tuple(runtimes or ()),
     )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgebudget.dtypes import DTYPES, Assignment
+from edgebudget.dtypes import DTYPES, Assignment, assign
 from edgebudget.graph import Role, TracedGraph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -60,14 +60,14 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     Raises UnknownNameError for a dtype or runtime that is not registered.
     """
     option = DTYPES.get(dtype)
-    assignment = option.assign(graph)
+    assignment = assign(option, graph)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
         runtime=runtime,
         target=target,
-        parameter_numel=sum(s.numel for s in graph.of_role(Role.PARAMETER)),
-        buffer_numel=sum(s.numel for s in graph.of_role(Role.BUFFER)),
+        parameter_numel=graph.parameter_numel,
+        buffer_numel=graph.buffer_numel,
         parameter_bytes=_held_bytes(graph, assignment, Role.PARAMETER),
         buffer_bytes=_held_bytes(graph, assignment, Role.BUFFER),
         layout=RUNTIMES.get(runtime).lay_out(graph, option, target),
@@ -75,4 +75,4 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
 
 
 def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
-    return sum(assignment[s.id].total_nbytes for s in graph.of_role(role))
+    return sum(assignment.held[s.id].total_nbytes for s in graph.weights if s.role is role)

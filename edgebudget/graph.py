@@ -1,14 +1,14 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. The three that a trace makes by the thousand are named tuples,
-which take a third of the time of a frozen dataclass to make.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages and tensors, which a trace makes by the thousand,
+are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cache, cached_property
 from math import prod
 from typing import NamedTuple, TypeAlias
 
@@ -32,7 +32,10 @@ class Role(StrEnum):
     @property
     def is_weight(self) -> bool:
         """Whether the bytes come with the model's file."""
-        return self in (Role.PARAMETER, Role.BUFFER, Role.CONSTANT)
+        return self in _WEIGHTS
+
+
+_WEIGHTS = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
 
 
 class Ref(int):
@@ -45,6 +48,11 @@ class Ref(int):
 
 
 Arg: TypeAlias = "Ref | None | bool | int | float | complex | str | tuple[Arg, ...]"
+
+
+@cache
+def _short_name(target: str) -> str:
+    return target.split(".")[1] if "." in target else target
 
 
 class Storage(NamedTuple):
@@ -89,7 +97,8 @@ class TensorSpec(NamedTuple):
         return self.numel * ITEMSIZE[self.dtype]
 
 
-class Op(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Op:
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids
@@ -107,7 +116,7 @@ class Op(NamedTuple):
     @property
     def name(self) -> str:
         """The operator without namespace and overload: `conv2d`."""
-        return self.target.split(".")[1] if "." in self.target else self.target
+        return _short_name(self.target)
 
     def arg(self, position: int, name: str, default: Arg = None) -> Arg:
         """Return the argument given at `position` or by `name`, else `default`."""
@@ -125,9 +134,9 @@ class Truncation:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TracedGraph:
-    """A model's forward at fixed input shapes.
+    """A model's forward at fixed input shapes. Two graphs are equal only if they are the same one.
 
     `inputs` and `outputs` are tensor ids; `parameters` maps every dotted name, tied ones included, to the storages that
     hold it (one for a dense tensor, several for a sparse one). `modules` maps dotted paths to class names.
@@ -143,6 +152,31 @@ class TracedGraph:
     buffers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
     truncation: Truncation | None = None
+
+    @cached_property
+    def weights(self) -> tuple[Storage, ...]:
+        """Parameters, buffers and constants: what comes with the model's file."""
+        return tuple(s for s in self.storages if s.role in _WEIGHTS)
+
+    @cached_property
+    def activations(self) -> tuple[Storage, ...]:
+        """Inputs and everything that the forward makes."""
+        return tuple(s for s in self.storages if s.role not in _WEIGHTS)
+
+    @cached_property
+    def parameter_numel(self) -> int:
+        """Elements of all parameters, tied ones once."""
+        return sum(s.numel for s in self.of_role(Role.PARAMETER))
+
+    @cached_property
+    def buffer_numel(self) -> int:
+        """Elements of all buffers, persistent or not."""
+        return sum(s.numel for s in self.of_role(Role.BUFFER))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """What people read for each operator: the module that runs it, and its name."""
+        return tuple(f"{op.module}: {op.name}" if op.module else op.name for op in self.ops)
 
     def of_role(self, *roles: Role) -> Iterator[Storage]:
         """Yield the storages with one of `roles`, in the order they came to be."""

@@ -1,22 +1,29 @@
 """Models x devices x runtimes x dtypes to a report: each model traced once, each layout made once."""
 
+import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context
 
 from edgebudget import __version__
+from edgebudget.calibration.store import Calibrations
 from edgebudget.dtypes import DTYPES
-from edgebudget.errors import EdgeBudgetError, UsageError
+from edgebudget.errors import EdgeBudgetError, ModelError, UsageError
 from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import TracedGraph
 from edgebudget.inputs import InputSpec
+from edgebudget.profiles import resolve_devices
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.report import Report, ReportError, worst_decision
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.target import Target
-from edgebudget.verdict import Calibration, CheckResult, Decision, check, describe_inputs, leading_dimension
+from edgebudget.verdict import CheckResult, Decision, check, describe_inputs, leading_dimension
+
+_LOG = logging.getLogger(__name__)
 
 DEFAULT_DTYPES = ("float32", "float16", "int8")
 
@@ -31,7 +38,7 @@ class Request:
     runtimes: tuple[str, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
     batch: int | None = None
-    calibration: Calibration | None = None
+    calibrations: Calibrations | None = None
     headroom_percent: float = 0.0
 
 
@@ -68,6 +75,17 @@ def run(
     )
 
 
+def resolve_asked(patterns: Sequence[str]) -> tuple[DeviceProfile, ...]:
+    """Return the profiles that `patterns` stand for, each once; one asked for by an alias goes by that alias, so that
+    a report names what was asked for. Raises as `resolve_devices` does."""
+    asked: dict[str, DeviceProfile] = {}
+    for pattern in patterns:
+        for profile in resolve_devices([pattern]):
+            name = pattern if pattern in profile.aliases else profile.name
+            asked.setdefault(name, replace(profile, name=name))
+    return tuple(asked.values())
+
+
 def check_model(model: str, request: Request) -> Outcome:
     """Return the verdicts on `model`, or why it could not be estimated."""
     # Building and tracing are what needs torch, which takes seconds to import: not before a model is asked for.
@@ -79,9 +97,15 @@ def check_model(model: str, request: Request) -> Outcome:
         graph = trace(
             loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
         )
+        return check_graph(model, graph, replace(request, batch=request.batch or loaded.batch))
     except EdgeBudgetError as error:
+        _LOG.debug("%s", model, exc_info=True)
         return ReportError(model, None, error.message, error.hint)
-    return check_graph(model, graph, request)
+    except (Exception, SystemExit) as error:
+        # A model is anybody's code, and one that breaks in a way nobody foresaw must not take the others with it.
+        _LOG.debug("%s", model, exc_info=True)
+        message = f"{model}: unexpected {type(error).__name__}{f': {error}' if str(error) else ''}."
+        return ReportError(model, None, message, "Run with --debug for the traceback.")
 
 
 def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[CheckResult, ...]:
@@ -99,12 +123,13 @@ def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[Check
             return check(
                 estimate_once(runtime, dtype, device.target),
                 device,
-                calibration=request.calibration,
+                calibrations=request.calibrations,
                 headroom_percent=request.headroom_percent,
                 model=model,
                 batch=request.batch,
             )
         except EdgeBudgetError as error:
+            _LOG.debug("%s on %s in %s as %s", model, device.name, runtime, dtype, exc_info=True)
             return CheckResult(
                 model=model,
                 device=device.name,
@@ -150,12 +175,13 @@ def _outcomes(models: Sequence[str], request: Request, jobs: int) -> Iterator[Ou
         yield from (check_model(model, request) for model in models)
         return
     # spawn, not fork: torch starts threads, and a forked copy of them deadlocks
-    with ProcessPoolExecutor(min(jobs, len(models)), get_context("spawn"), _quiet_worker) as pool:
-        yield from pool.map(check_model, models, [request] * len(models))
+    try:
+        with ProcessPoolExecutor(min(jobs, len(models)), get_context("spawn"), _quiet_worker) as pool:
+            yield from pool.map(check_model, models, [request] * len(models))
+    except BrokenProcessPool:
+        raise ModelError("A job ended without an answer, as one does that is out of memory.", "Use --jobs 1.") from None
 
 
 def _quiet_worker() -> None:
     """Keep what a model prints off stdout, which is for results."""
-    import sys
-
     sys.stdout = sys.stderr

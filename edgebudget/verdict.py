@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
-from typing import Protocol
 
+from edgebudget.calibration.model import Interval
+from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
@@ -45,7 +46,8 @@ def best(decisions: Sequence[Decision]) -> Decision:
 class CheckResult:
     """One option: model x device x runtime x dtype. The fields are the keys of the JSON report, in its order.
 
-    Sizes are None where the option is UNSUPPORTED or in ERROR: what was not estimated has no number.
+    Sizes are None where the option is in ERROR, and all but the weights' and the budgets where it is UNSUPPORTED: what
+    was not estimated has no number.
     """
 
     model: str
@@ -86,33 +88,11 @@ class CheckResult:
     unmodelled_ops: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A peak with its interval, in whole bytes: `low_bytes <= peak_bytes <= high_bytes`."""
-
-    low_bytes: int
-    peak_bytes: int
-    high_bytes: int
-
-
-class Calibration(Protocol):
-    """What measurements say about a raw peak."""
-
-    @property
-    def id(self) -> str:
-        """What a report names it by."""
-        ...
-
-    def interval(self, estimate: MemoryEstimate) -> Interval:
-        """Return the peak to expect where `estimate.raw_peak_bytes` is what the model of the runtime says. Pure."""
-        ...
-
-
 def check(
     estimate: MemoryEstimate,
     profile: DeviceProfile,
     *,
-    calibration: Calibration | None = None,
+    calibrations: Calibrations | None = None,
     headroom_percent: float = 0.0,
     model: str | None = None,
     batch: int | None = None,
@@ -120,7 +100,7 @@ def check(
     """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
 
     The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
-    profile's safety margin. `model` and `batch` are what the report says was asked for; they default to the graph's
+    profile's safety margin. `calibrations` are the fits to choose from, by default those shipped. `model` and `batch` are what the report says was asked for; they default to the graph's
     name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
     """
     if not 0 <= headroom_percent <= 100:
@@ -140,6 +120,8 @@ def check(
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
+        parameter_bytes=estimate.parameter_bytes,
+        buffer_bytes=estimate.buffer_bytes,
         budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
@@ -151,7 +133,10 @@ def check(
         return replace(asked, reasons=(estimate.layout.reason,))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
-    interval = calibration.interval(estimate) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    isa = profile.cpu.isa
+    known = shipped() if calibrations is None else calibrations
+    calibration = known.find(estimate.runtime, estimate.dtype, isa)
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -167,7 +152,7 @@ def check(
             *_ram_reasons(interval, budget_bytes, phase),
             *_storage_reasons(layout.storage_bytes, profile),
             *_caveats(estimate, layout, profile, element_dtype),
-            *([] if calibration else [_UNCALIBRATED]),
+            *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
         ),
     )
 
@@ -208,8 +193,6 @@ def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -
     return replace(
         asked,
         activation_peak_numel=layout.activation_peak_numel,
-        parameter_bytes=estimate.parameter_bytes,
-        buffer_bytes=estimate.buffer_bytes,
         activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
         activation_bytes=layout.activation_bytes,
         activation_total_bytes=layout.activation_total_bytes,
@@ -274,7 +257,15 @@ def _caveats(
         said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
     estimated = profile.estimated_fields()
     if estimated:
-        said.append(f"The budget of {profile.name} rests on estimates: {', '.join(estimated)}.")
+        said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
+    if layout.runtime_bytes == 0:
+        said.append(f"The fixed cost of {estimate.runtime} itself is not counted: there is no figure for it.")
+    region_bytes = profile.memory.largest_region_bytes
+    if region_bytes is not None and layout.activation_bytes > region_bytes:
+        said.append(
+            f"The RAM of {profile.name} is split: its largest block is {_size(region_bytes)}, and activations take "
+            f"{_size(layout.activation_bytes)} in one piece."
+        )
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
     return [*said, *layout.notes]
@@ -291,4 +282,5 @@ def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
 
 
 def _size(nbytes: int) -> str:
-    return f"{nbytes:,} bytes" + (f" ({format_bytes(nbytes)})" if nbytes >= 2**10 else "")
+    exact = "1 byte" if nbytes == 1 else f"{nbytes:,} bytes"
+    return f"{exact} ({format_bytes(nbytes)})" if nbytes >= 2**10 else exact

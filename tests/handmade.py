@@ -1,6 +1,7 @@
 """Reports made by hand, for what needs no model: reporters, exit codes, output."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from edgebudget.report import Report, ReportError, worst_decision
 from edgebudget.runtimes.interface import PeakOp
@@ -84,3 +85,7 @@ def with_decision(decision: Decision, model: str = "m", dtype: str = "float32", 
     return replace(
         GO_RESULT, model=model, dtype=dtype, device=device, decision=decision, recommended=decision is Decision.GO
     )
+
+
+REPORT = report(GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, errors=(ERROR,))
+GOLD = Path(__file__).parent / "gold"

@@ -1,16 +1,18 @@
 """The command line: `edgebudget`, and `python -m edgebudget`."""
 
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from traceback import print_exc
 
 import typer
 
 from edgebudget.cli.app import build_app
+from edgebudget.cli.output import print_error
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.reporters._parts import one_line
 
 USAGE = 2
 INTERRUPTED = 130
@@ -26,14 +28,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
     try:
-        code = build_app()(arguments, prog_name="edgebudget", standalone_mode=False)
+        with _log_to_stderr() if debug else nullcontext():
+            code = build_app()(arguments, prog_name="edgebudget", standalone_mode=False)
         sys.stdout.flush()
     except EdgeBudgetError as error:
         return _fail(str(error), error.exit_code, debug)
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} Try 'edgebudget --help'.", USAGE, debug)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", INTERRUPTED, debug)
+        return _fail(f"{error.format_message().rstrip('.')}. Try 'edgebudget --help'.", USAGE, debug)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has gone. What is still buffered must not fail once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,11 +44,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return _fail(f"internal error: {what}. Run again with --debug for the traceback.", USAGE, debug)
+    if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt, too
+        print_error("interrupted")
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _log_to_stderr() -> Iterator[None]:
+    """Show what the package logs: the tracebacks behind the sentences that a report carries."""
+    logger, handler = logging.getLogger("edgebudget"), logging.StreamHandler(sys.stderr)
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _fail(sentence: str, code: int, debug: bool) -> int:
     if debug:
         print_exc()
-    print(f"edgebudget: {one_line(' '.join(sentence.split()))}", file=sys.stderr)
+    print_error(sentence)
     return code

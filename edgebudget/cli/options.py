@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebudget.errors import CalibrationError, UsageError
+from edgebudget.errors import UsageError
 from edgebudget.units import parse_percent
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Models = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODEL]...",
+        metavar="MODEL...",
         help="torchvision name, package.module:factory, path/file.py:factory, path/model.pt2, or timm:NAME. "
         "Default: a suite of mobile models.",
         show_default=False,
@@ -62,25 +62,24 @@ def build_request(
     headroom: str = "0",
 ) -> "Request":
     """Return what the options ask for; raises UsageError, ProfileError or CalibrationError for what does not exist."""
-    from edgebudget.pipeline import Request
-    from edgebudget.profiles import resolve_devices
+    from edgebudget.calibration.store import load_calibrations
+    from edgebudget.pipeline import Request, resolve_asked
 
     if not devices:
         raise UsageError(
             "No device was named.", "Give --device raspberrypi, or see 'edgebudget devices list' for the others."
         )
-    if calibration not in (None, "none"):
-        raise CalibrationError(f"There is no calibration called {calibration!r}.", "Use --calibration none.")
     try:
         headroom_percent = parse_percent(headroom)
     except ValueError as error:
         raise UsageError(f"--headroom: {error}.") from None
     return Request(
-        devices=tuple(resolve_devices(devices)),
+        devices=resolve_asked(devices),
         dtypes=comma_list(dtypes),
         runtimes=comma_list(runtimes),
         inputs=_parse_inputs(inputs or []),
         batch=batch,
+        calibrations=load_calibrations(calibration),
         headroom_percent=headroom_percent,
     )
 

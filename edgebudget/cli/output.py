@@ -7,8 +7,13 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgebudget.errors import OutputError
+from edgebudget.printable import one_line
+
+if TYPE_CHECKING:
+    from edgebudget.report import Report
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _LONGEST_STEM = 100
@@ -19,6 +24,17 @@ def print_result(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
     sys.stdout.flush()
+
+
+def print_error(sentence: str) -> None:
+    """Write `sentence` to stderr on one line, whatever it holds."""
+    print(f"edgebudget: {one_line(' '.join(sentence.split()))}", file=sys.stderr)
+
+
+def print_errors(report: "Report") -> None:
+    """Write a sentence to stderr for each model of `report` that could not be estimated."""
+    for error in report.errors:
+        print_error(f"{error.message} {error.hint}")
 
 
 def file_stem(name: str) -> str:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 
+from edgebudget.printable import one_line
+
 
 @contextmanager
 def progress(total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
@@ -17,13 +19,13 @@ def progress(total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
             yield lambda name: None
             return
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
-        from rich.text import Text
 
         with Progress(console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task("estimating", total=total)
 
             def done(name: str) -> None:
-                bar.update(task, advance=1, description=Text(name[:40]).plain)
+                bar.update(task, advance=1, description=escape(one_line(name[:40])))
 
             yield done

@@ -11,7 +11,9 @@ from edgebudget.dtypes._floating import hold_as
 from edgebudget.dtypes.interface import Assignment, Held
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
 
-WEIGHTED = frozenset({"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"})
+WEIGHTED = frozenset(
+    {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
+)
 """Operators with a weight at position 1 and a bias at position 2, quantized by output channel."""
 
 COMPUTING = WEIGHTED | {"add", "add_", "mul", "mul_", "cat", "adaptive_avg_pool2d", "mean"}
@@ -40,8 +42,8 @@ class Coverage:
 
 
 def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assignment:
-    """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero point
-    each), their biases in int32, and activations in int8 where a covered operator makes them.
+    """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero
+    point each), their biases in int32, and activations in int8 where a covered operator makes them.
 
     A batch norm behind a covered convolution is folded into it and covered with it; its own tensors stay float32, as do
     inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.
@@ -50,12 +52,13 @@ def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assign
     held = [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages]
     _hold_weights(graph, covered, held)
     outputs = set(graph.outputs)
-    wide: set[int] = set()  # storages that some tensor needs as float32
-    for tensor in graph.tensors:
-        if tensor.dtype in FLOATING and (not quantized[tensor.id] or tensor.id in outputs):
-            wide.add(tensor.storage)
-    for storage in graph.storages:
-        if storage.dtype in FLOATING and not storage.role.is_weight and storage.id not in wide:
+    wide = {  # storages that some tensor needs as float32
+        tensor.storage
+        for tensor, narrow in zip(graph.tensors, quantized, strict=True)
+        if tensor.dtype in FLOATING and (not narrow or tensor.id in outputs)
+    }
+    for storage in graph.activations:
+        if storage.id not in wide and storage.dtype in FLOATING:
             held[storage.id] = Held("int8", storage.numel)
     return Assignment(option, tuple(held), frozenset(covered))
 
@@ -87,27 +90,24 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
 
 
 def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> None:
+    weights = {s.id for s in graph.weights if s.dtype in FLOATING}
     channels: dict[int, int] = {}
     biases: set[int] = set()
     elsewhere: set[int] = set()
     for op in graph.ops:
-        weights = [t for t in op.inputs if graph.storage_of(t).role.is_weight]
-        if not weights:
+        read = [(position, t, s) for position, t in enumerate(op.inputs) if (s := graph.tensors[t].storage) in weights]
+        if not read:
             continue
         if op.index in covered and op.name in WEIGHTED:
-            for position, t in enumerate(op.inputs):
-                storage = graph.tensors[t].storage
-                if t not in weights or graph.storages[storage].dtype not in FLOATING:
-                    continue
+            for position, t, storage in read:
                 if position == 1:
                     channels[storage] = max(channels.get(storage, 0), _output_channels(op, graph.tensors[t].shape))
                 elif position == 2:
                     biases.add(storage)
         elif not _only_views(graph, op):
-            elsewhere.update(graph.tensors[t].storage for t in weights)
+            elsewhere.update(storage for _, _, storage in read)
     for storage in channels.keys() | biases:
-        spec = graph.storages[storage]
-        numel, as_float = spec.numel, held[storage]
+        numel, as_float = graph.storages[storage].numel, held[storage]
         if storage in channels:
             integer = Held("int8", numel, channels[storage] * (SCALE_NBYTES + ZERO_POINT_NBYTES))
         else:

@@ -11,10 +11,10 @@ def greedy_by_size(buffers: Sequence[Buffer], alignment: int = 1) -> ArenaPlan:
     """Return the first-fit plan by descending size: each buffer at the lowest offset free over its lifetime.
 
     Pisarchyk and Lee, Efficient Memory Management for Deep Neural Net Inference (2020), section 5.3, with the first
-    gap that is large enough where they take the smallest. Equal sizes go by first use. Takes time in the number of
-    pairs of buffers that are alive together.
+    gap that is large enough where they take the smallest. Equal sizes keep the order they are given in. Takes time in
+    the number of pairs of buffers that are alive together.
     """
-    order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].nbytes, buffers[i].first, i))
+    order = sorted(range(len(buffers)), key=lambda i: -buffers[i].nbytes)
     offsets = [0] * len(buffers)
     placed: list[tuple[int, int, int, int]] = []  # (offset, end, first, last), by offset
     total = 0
@@ -32,4 +32,3 @@ def greedy_by_size(buffers: Sequence[Buffer], alignment: int = 1) -> ArenaPlan:
             insort(placed, (offset, offset + size, first, last))
         total = max(total, offset + size)
     return ArenaPlan(tuple(buffers), tuple(offsets), total)
-

@@ -1,5 +1,7 @@
 """An independent check of plans: it shares no code with any planner."""
 
+from itertools import pairwise
+
 from edgebudget.planning.interface import ArenaPlan
 
 
@@ -22,6 +24,6 @@ def verify_plan(plan: ArenaPlan, alignment: int = 1) -> None:
             for offset, buffer in blocks
             if buffer.first <= moment <= buffer.last and buffer.nbytes
         )
-        for (_, end, below), (start, _, above) in zip(live, live[1:], strict=False):
+        for (_, end, below), (start, _, above) in pairwise(live):
             if start < end:
                 raise PlanError(f"buffers {below} and {above} overlap at offset {start} at operator {moment}")

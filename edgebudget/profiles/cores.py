@@ -49,7 +49,8 @@ CORES: Mapping[str, Arithmetic] = {
     # Armv8.2-A and later with half precision and dot products.
     **dict.fromkeys(
         ("cortex-a55", "cortex-a75", "cortex-a76", "cortex-a76ae", "cortex-a77", "cortex-a78", "cortex-a78ae",
-         "cortex-a78c", "cortex-x1", "cortex-x1c", "neoverse-n1", "apple-a13", "apple-a14", "apple-m1"),
+         "cortex-a78c", "cortex-x1", "cortex-x1c", "neoverse-n1", "exynos-m4", "exynos-m5",
+         "apple-a13", "apple-a14", "apple-m1"),
         _FP16_DOT,
     ),
     # Armv8.6-A and Armv9-A: 8-bit matrix products and bfloat16 as well.

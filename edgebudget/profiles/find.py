@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from edgebudget.errors import ProfileError, UsageError
 from edgebudget.profiles.folders import SUFFIXES, Folder, display_path, profile_folders, read_text
 from edgebudget.profiles.parse import Document, parse_profile
 from edgebudget.registry import unknown_name
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._+-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,9 @@ def find_name(name: str, folders: Sequence[Folder]) -> ProfileFile:
         files = folder.files()
         if name in files:
             return ProfileFile(files[name], folder.shipped)
-        # The alias has to stand somewhere in the file's text, and reading text costs a tenth of parsing it.
-        mentions = [ProfileFile(path, folder.shipped) for path in files.values() if name in read_text(path)]
+        # The alias has to stand as a word in the file's text, and reading text costs a tenth of parsing it.
+        word = re.compile(rf"(?<![\w.+-]){re.escape(name)}(?![\w.+-])")
+        mentions = [ProfileFile(path, folder.shipped) for path in files.values() if word.search(read_text(path))]
         owners = [file for file in mentions if name in aliases(file.read())]
         if len(owners) > 1:
             shown = " and ".join(display_path(owner.path) for owner in owners)
@@ -58,9 +62,10 @@ def find_name(name: str, folders: Sequence[Folder]) -> ProfileFile:
 
 def find_parent(name: str, child: ProfileFile) -> ProfileFile:
     """Return the profile that `child` extends: beside it, or in the profile folders; raises ProfileError."""
-    beside = child.path.parent / f"{name}.yaml"
-    if name.replace("-", "").replace(".", "").replace("_", "").isalnum() and beside.is_file():
-        return ProfileFile(beside, child.shipped)
+    for suffix in SUFFIXES if _NAME.fullmatch(name) else ():
+        beside = child.path.parent / f"{name}{suffix}"
+        if beside.is_file():
+            return ProfileFile(beside, child.shipped)
     try:
         return find_name(name, profile_folders())
     except UsageError as error:

@@ -28,8 +28,8 @@ class Folder:
                 f"The profile folder {str(self.path)!r} cannot be read: {error.strerror}.",
                 f"Name existing folders in {ENVIRONMENT_VARIABLE}, or leave it unset.",
             ) from None
-        paths = (self.path / name for name in entries if name.endswith(SUFFIXES) and not name.startswith("."))
-        return {path.stem: path for path in paths}
+        paths = [self.path / name for name in entries if name.endswith(SUFFIXES) and not name.startswith(".")]
+        return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
 def profile_folders(environment: Mapping[str, str] = os.environ) -> tuple[Folder, ...]:
@@ -57,10 +57,9 @@ def read_text(path: Path) -> str:
 
 def display_path(path: Path) -> str:
     """Return `path` as a message shows it: relative to the working folder where it lies below it."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return str(path)
+    here = os.path.join(os.getcwd(), "")
+    absolute = os.path.abspath(path)
+    return absolute[len(here) :] if absolute.startswith(here) else str(path)
 
 
 def _shipped_folder() -> Path:

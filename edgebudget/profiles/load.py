@@ -73,10 +73,10 @@ def _problems(link: Link) -> list[Problem]:
 
 
 def _refuse(document: Document, problems: list[Problem]) -> None:
-    """Raise the first of `problems`, in the order of the file."""
+    """Raise the first of `problems`: what is wrong in the order of the file, then what is missing."""
     if not problems:
         return
-    first = min(problems, key=lambda problem: document.place(problem.field))
+    first = min(problems, key=lambda problem: (problem.field not in document.places, document.place(problem.field)))
     more = f"{len(problems) - 1} more: edgebudget devices lint {document.path}" if len(problems) > 1 else ""
     stop = "" if first.message.endswith("?") else "."
     raise ProfileError(f"{document.path}: {dotted(first.field)}: {first.message}{stop}", more)

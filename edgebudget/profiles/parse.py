@@ -8,6 +8,7 @@ schema: dates stay text, and only `true` and `false` are booleans.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 import yaml
@@ -17,12 +18,12 @@ from edgebudget.errors import ProfileError
 MAX_TEXT_BYTES = 64 * 2**10
 _MAX_DEPTH = 16
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Field: TypeAlias = tuple[str | int, ...]
 
 _INT = re.compile(r"[-+]?[0-9]{1,30}\Z")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?\Z")
-_WORDS: dict[str, None | bool | float] = {
+_WORDS: dict[str, bool | float | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
@@ -150,8 +151,9 @@ class _Builder:
         return UnreadableProfileError(self.path, _place(mark), problem)
 
 
+@lru_cache(maxsize=256)  # a profile that many extend is parsed once; nothing changes a Document
 def parse_profile(text: str, path: str) -> Document:
-    """Return the data of a profile's `text`; `path` is what messages call it.
+    """Return the data of a profile's `text`; `path` is what messages call it. Pure.
 
     Raises UnreadableProfileError, `path:LINE:COLUMN: ...`, for what is not one YAML mapping of plain values.
     """
@@ -189,7 +191,7 @@ def _place(mark: _Mark | None) -> Place:
     return Place(1, 1) if mark is None else Place(mark.line + 1, mark.column + 1)
 
 
-def _plain(text: str) -> None | bool | int | float | str:
+def _plain(text: str) -> bool | int | float | str | None:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.match(text):

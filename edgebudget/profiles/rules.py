@@ -2,7 +2,6 @@
 
 from edgebudget.profiles.parse import Value
 from edgebudget.profiles.schema import Problem, nearest
-from edgebudget.runtimes import RUNTIMES
 
 # Runtimes that a profile may name whether or not their model is installed.
 _CONTRACT_RUNTIMES = ("pytorch", "executorch", "executorch-xnnpack", "onnxruntime", "tflite-micro")
@@ -10,6 +9,9 @@ _CONTRACT_RUNTIMES = ("pytorch", "executorch", "executorch-xnnpack", "onnxruntim
 
 def known_runtimes() -> list[str]:
     """Return every runtime that a profile may name."""
+    # Imported here: listing devices needs no runtimes.
+    from edgebudget.runtimes import RUNTIMES
+
     return sorted({*_CONTRACT_RUNTIMES, *RUNTIMES.names()})
 
 

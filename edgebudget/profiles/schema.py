@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebudget.profiles.parse import Field, Value
@@ -59,7 +59,7 @@ def schema_problems(data: dict[str, Value]) -> list[Problem]:
 
 def schema_text() -> str:
     """Return the JSON Schema as it ships with the package."""
-    return resources.files("edgebudget.profiles").joinpath("schema.json").read_text(encoding="utf-8")
+    return Path(__file__).with_name("schema.json").read_text(encoding="utf-8")
 
 
 @cache
@@ -122,10 +122,10 @@ def _explain(error: "ValidationError") -> Iterator[tuple[int, Problem]]:
                 yield 0, Problem((*field, key), f"missing; write, for example, '{_EXAMPLES[key]}'")
     elif keyword == "anyOf":
         message = (
-            "needs idle_available or process_limit, or there is no budget; "
+            "missing, and process_limit as well, so there is no budget; "
             "write, for example, 'idle_available: 3 GiB' as measured on the device"
         )
-        yield 1, Problem(field, message)
+        yield 1, Problem((*field, "idle_available"), message)
     elif keyword in ("enum", "const"):
         yield 2, Problem(field, f"{_shown(value)} is not possible here; {nearest(str(value), _items(expected))}")
     elif keyword == "type":

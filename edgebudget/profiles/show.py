@@ -82,19 +82,12 @@ def detail_rows(profile: DeviceProfile) -> tuple[DetailRow, ...]:
         DetailRow("class", profile.device_class),
     ]
     for field, value in _figures(profile):
-        sources = profile.sources_of(field)
-        if sources:
-            rows += [DetailRow(field, value, s.title, s.read_on, s.confidence) for s in sources]
-        else:
-            rows.append(DetailRow(field, value))
+        rows += _sourced(profile, field, value)
     rows.append(DetailRow("budget", _exact(profile.budget_bytes)))
     for name, nbytes in profile.runtimes.items():
         rows.append(DetailRow(f"runtimes.{name}", "default" if name == profile.default_runtime else "possible"))
         if nbytes is not None:
-            field = f"runtimes.{name}.overhead"
-            rows += [
-                DetailRow(field, _exact(nbytes), s.title, s.read_on, s.confidence) for s in profile.sources_of(field)
-            ]
+            rows += _sourced(profile, f"runtimes.{name}.overhead", _exact(nbytes))
     rows += [DetailRow("note", note) for note in profile.notes]
     return tuple(rows)
 
@@ -128,6 +121,11 @@ def _figures(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
     yield "cpu.isa", f"{profile.cpu.isa}, {profile.cpu.pointer_bits}-bit pointers"
     yield "cpu.cores", ", ".join(profile.cpu.cores) or "not known"
     yield from ((f"dtypes.{dtype}", support) for dtype, support in profile.dtypes.items())
+
+
+def _sourced(profile: DeviceProfile, field: str, value: str) -> list[DetailRow]:
+    sources = [DetailRow(field, value, s.title, s.read_on, s.confidence) for s in profile.sources_of(field)]
+    return sources or [DetailRow(field, value)]
 
 
 def _exact(nbytes: int) -> str:

@@ -1,6 +1,5 @@
 """What the formats share: which numbers a report shows, in which order and under which words."""
 
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TypeAlias
@@ -112,24 +111,15 @@ def headline(report: Report) -> str:
     """Return the verdict over all pairs in one line: `GO: 7 of 8 model and device pairs have an option that fits.`"""
     pairs = report.pairs().values()
     going = sum(any(option.decision is Decision.GO for option in options) for options in pairs)
-    text = f"{report.decision}: {going} of {len(pairs)} model and device pairs have an option that fits"
-    return text + (f"; {len(report.errors)} not estimated." if report.errors else ".")
+    said = [f"{going} of {len(pairs)} model and device pairs have an option that fits"] if pairs else []
+    if report.errors:
+        said.append(f"{len(report.errors)} of the models could not be estimated")
+    return f"{report.decision}: {'; '.join(said) or 'nothing was asked for'}."
 
 
 def peak_op_text(peak_op: PeakOp) -> str:
     """Return where the peak stands: `conv2d in features.1.conv (operator 4)`."""
     return f"{peak_op.name} in {peak_op.module or 'the model itself'} (operator {peak_op.index})"
-
-
-def one_line(text: str) -> str:
-    """Return `text` with what would break a line, drive a terminal or turn the reading direction shown as escapes."""
-    return "".join(_visible(char) for char in text)
-
-
-def _visible(char: str) -> str:
-    controls = unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
-    turns = unicodedata.bidirectional(char) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-    return char.encode("unicode_escape").decode("ascii") if controls or turns else char
 
 
 def _plain(value: object) -> Value:

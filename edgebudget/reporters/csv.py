@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report, ReportError
 from edgebudget.reporters._parts import Value, record
 from edgebudget.verdict import CheckResult, Decision
@@ -12,8 +13,9 @@ from edgebudget.verdict import CheckResult, Decision
 if TYPE_CHECKING:
     import pandas as pd
 
-# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# What makes a spreadsheet take a cell for a formula (OWASP, "CSV Injection"); the tab and the carriage return, which do
+# so too, are shown as escapes like all control characters, so that a row stays a line.
+_FORMULA_STARTS = ("=", "+", "-", "@")
 _LIST_SEPARATOR = "; "
 
 
@@ -70,7 +72,9 @@ def _error_row(error: ReportError) -> dict[str, Value]:
 
 
 def _neutral(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    if not isinstance(value, str):
+        return value
+    return f"'{one_line(value)}" if value.startswith(_FORMULA_STARTS) else one_line(value)
 
 
 REPORTER = CsvReporter()

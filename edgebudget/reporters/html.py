@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from importlib.resources import files
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report
 from edgebudget.reporters._parts import (
     LABELS,
@@ -10,7 +11,6 @@ from edgebudget.reporters._parts import (
     groups,
     headline,
     number,
-    one_line,
     peak_op_text,
     peak_parts,
     shared_reasons,

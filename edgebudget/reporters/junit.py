@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report
-from edgebudget.reporters._parts import LABELS, chosen, number, one_line
+from edgebudget.reporters._parts import LABELS, chosen, number
 from edgebudget.verdict import CheckResult, Decision
 
 # What XML 1.0 cannot hold even as a character reference

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report
 from edgebudget.reporters._parts import (
     LABELS,
@@ -12,7 +13,6 @@ from edgebudget.reporters._parts import (
     groups,
     headline,
     number,
-    one_line,
     peak_op_text,
     shared_reasons,
 )

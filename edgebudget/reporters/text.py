@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgebudget.printable import one_line
 from edgebudget.report import Report
 from edgebudget.reporters._parts import (
     Group,
@@ -17,12 +18,13 @@ from edgebudget.reporters._parts import (
     dtypes,
     groups,
     headline,
-    one_line,
     peak_op_text,
     peak_parts,
 )
 from edgebudget.units import format_bytes, format_signed_bytes
 from edgebudget.verdict import CheckResult, Decision
+
+_EXPLAINED = 10  # pairs; of more than these, only what is not GO is explained: nobody reads further
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,14 @@ class TextReporter:
             console.print()
             console.print(_text(f"{device}, {runtime}: verdict and the high end of the peak"))
             console.print(_matrix(rows, dtypes(report)))
-        for options in report.pairs().values():
-            _explain(console, chosen(options))
+        shown = [chosen(options) for options in report.pairs().values()]
+        explained = [option for option in shown if len(shown) <= _EXPLAINED or option.decision is not Decision.GO]
+        for option in explained:
+            _explain(console, option)
+        if len(explained) < len(shown):
+            console.print()
+            left_out = f"The numbers of {len(shown) - len(explained)} pairs that are GO are left out here"
+            console.print(_text(f"{left_out}; the other formats, and a check of fewer pairs, show them."))
         for error in report.errors:
             where = f" on {error.device}" if error.device else ""
             console.print()
@@ -128,8 +136,8 @@ def _numbers(option: CheckResult) -> Table:
 
 def _elements(numel: int | None, nbytes: int | None) -> str:
     """Return `3,504,872 x 4 bytes`, or the mean size of an element where they differ in size."""
-    if not numel or nbytes is None:
-        return "none" if numel == 0 else f"{numel} elements"
+    if not numel or not nbytes:
+        return "none" if not nbytes else "not counted in elements"
     if nbytes % numel == 0:
         return f"{numel:,} x {nbytes // numel} bytes"
     return f"{numel:,} x {nbytes / numel:.3f} bytes in the mean"

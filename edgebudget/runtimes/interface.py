@@ -1,7 +1,7 @@
 """What a runtime says about a graph under a dtype option on a target: its memory, part by part."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
@@ -18,8 +18,7 @@ class PeakOp:
     module: str
 
 
-@dataclass(frozen=True, slots=True)
-class LiveTensor:
+class LiveTensor(NamedTuple):
     """An activation in the runtime's own order of operators: what it is, and from when to when it is held."""
 
     name: str  # module path and operator, for people

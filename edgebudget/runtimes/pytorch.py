@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from edgebudget.dtypes.interface import DtypeOption
-from edgebudget.graph import ITEMSIZE, Role, TracedGraph
+from edgebudget.dtypes import DtypeOption, assign
+from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import Buffer, live_bytes
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_kernels import kernels_of
@@ -25,10 +25,9 @@ class _PyTorch:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the allocator's live bytes at their peak. Inputs count: the caller holds them."""
-        held = option.assign(graph)
+        held = assign(option, graph)
         steps = max(len(graph.ops), 1)
-        active = [s for s in graph.storages if s.role is Role.ACTIVATION or s.role is Role.INPUT]
-        buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in active]
+        buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         for fused in fused_modules(graph, held):
@@ -39,14 +38,16 @@ class _PyTorch:
         with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
         total_peak = max(with_scratch)
         at = with_scratch.index(total_peak)
-        weights = sum(held.held[s.id].total_nbytes for s in graph.storages if s.role.is_weight)
+        weights = sum(held.held[s.id].total_nbytes for s in graph.weights)
         at_alive_peak = curve.index(alive_peak)
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
             activation_total_bytes=sum(b.nbytes for b in buffers),
-            activation_peak_numel=sum(s.nbytes // ITEMSIZE[s.dtype] for s in active if s.born <= at_alive_peak <= s.dies),
+            activation_peak_numel=sum(
+                s.nbytes // ITEMSIZE[s.dtype] for s in graph.activations if s.born <= at_alive_peak <= s.dies
+            ),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
@@ -55,9 +56,9 @@ class _PyTorch:
             storage_bytes=weights,
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
-            timeline=tuple((f"{o.module}: {o.name}", alive) for o, alive in zip(graph.ops, with_scratch, strict=False)),
+            timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
             tensors=tuple(
-                LiveTensor(s.name, held.held[s.id].total_nbytes, max(s.born, 0), min(s.dies, steps - 1)) for s in active
+                LiveTensor(s.name, held.held[s.id].total_nbytes, max(s.born, 0), min(s.dies, steps - 1)) for s in graph.activations
             ),
             unmodelled_ops=unmodelled,
             notes=("Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that.",),

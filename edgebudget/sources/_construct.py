@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from typing import TypeVar, cast
+from contextvars import ContextVar
+from typing import TypeVar
 from unittest.mock import patch
 
 import torch
@@ -10,9 +11,19 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from edgebudget.tracing.values import META, Operator, is_dense, makes_too_much, meta_twin, run_on_meta
+from edgebudget.tracing.values import (
+    META,
+    DataRead,
+    Operator,
+    grows_too_much,
+    is_dense,
+    makes_too_much,
+    meta_twin,
+    run_on_meta,
+)
 
 T = TypeVar("T")
+_real: ContextVar[bool] = ContextVar("real", default=False)
 
 
 def construct(build: Callable[[], T]) -> T:
@@ -20,16 +31,31 @@ def construct(build: Callable[[], T]) -> T:
 
     Initialisation is silenced and large tensors are made on meta; small ones are real, since constructors read them
     (`torch.linspace(...).tolist()` for drop rates). A constructor that this breaks runs once more as it is. What it
-    prints goes to stderr: stdout is for results. Raises what `build` raises.
+    prints goes to stderr: stdout is for results. Within `with_weights` it runs as it is at once. Raises what `build`
+    raises.
     """
     import sys
 
     with redirect_stdout(sys.stderr):
+        if _real.get():
+            return build()
         try:
             with without_weights():
                 return build()
-        except Exception:
+        except (Exception, DataRead):
             return build()
+
+
+@contextmanager
+def with_weights(seed: int) -> Iterator[None]:
+    """Within: `construct` makes models with real, random weights, the same each time. For what runs them."""
+    token = _real.set(True)
+    try:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        _real.reset(token)
 
 
 @contextmanager
@@ -45,10 +71,9 @@ def without_weights() -> Iterator[None]:
             parameter = twins[id(parameter)][1]
         register_parameter(module, name, parameter)
 
-    def buffer_on_meta(
-        module: nn.Module, name: str, tensor: torch.Tensor | None, persistent: bool = True
-    ) -> None:
-        register_buffer(module, name, meta_twin(tensor) if tensor is not None and _has_data(tensor) else tensor, persistent)
+    def buffer_on_meta(module: nn.Module, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
+        twin = meta_twin(tensor) if tensor is not None and _has_data(tensor) else tensor
+        register_buffer(module, name, twin, persistent)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(nn.Module, "register_parameter", parameter_on_meta))
@@ -56,7 +81,7 @@ def without_weights() -> Iterator[None]:
         for name in vars(nn.init):
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _leave))
-        stack.enter_context(_LargeOnMeta())
+        stack.enter_context(_LargeOnMeta())  # type: ignore[no-untyped-call]
         yield
 
 
@@ -74,8 +99,10 @@ class _LargeOnMeta(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         if any(tensor.is_meta for tensor in tensors):
             return run_on_meta(func, args, kwargs)
-        if not tensors and makes_too_much(args):
+        if not tensors and makes_too_much(func, args, kwargs):
             return run_on_meta(func, args, {**kwargs, "device": META})
+        if tensors and grows_too_much(func, args, kwargs):
+            return run_on_meta(func, args, kwargs)
         return func(*args, **kwargs)
 
 
@@ -90,4 +117,4 @@ def _has_data(tensor: torch.Tensor) -> bool:
 def _parameter_twin(parameter: nn.Parameter) -> nn.Parameter:
     twin = nn.Parameter(meta_twin(parameter), requires_grad=parameter.requires_grad)
     twin.__dict__.update(parameter.__dict__)
-    return cast(nn.Parameter, twin)
+    return twin

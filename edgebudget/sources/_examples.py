@@ -1,7 +1,6 @@
 """Example inputs on meta: from shapes as users write them, or from what a factory returns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
@@ -20,9 +19,7 @@ def example(spec: InputSpec, default_dtype: torch.dtype = torch.float32) -> torc
 def from_specs(specs: Sequence[InputSpec], known: object = ()) -> tuple[torch.Tensor, ...]:
     """Return one tensor a spec; where a spec names no dtype, that of the tensor at its place among `known` holds."""
     dtypes = [leaf.dtype for leaf in tree_leaves(known) if isinstance(leaf, torch.Tensor)]
-    return tuple(
-        example(spec, dtypes[i] if i < len(dtypes) else torch.float32) for i, spec in enumerate(specs)
-    )
+    return tuple(example(spec, dtypes[i] if i < len(dtypes) else torch.float32) for i, spec in enumerate(specs))
 
 
 def from_returned(returned: object, reference: str) -> tuple[tuple[object, ...], Mapping[str, object]]:
@@ -52,9 +49,9 @@ def with_batch(value: object, batch: int, reference: str) -> object:
         if not isinstance(leaf, torch.Tensor):
             return leaf
         if leaf.dim() == 0:
-            raise ModelError(f"{reference} takes an input without dimensions, which has no batch.", "Leave out --batch.")
+            raise ModelError(
+                f"{reference} takes an input without dimensions, which has no batch.", "Leave out --batch."
+            )
         return torch.empty((batch, *leaf.shape[1:]), dtype=leaf.dtype, device=META)
 
     return tree_map(resize, value)
-
-

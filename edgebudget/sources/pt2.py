@@ -1,5 +1,6 @@
 """Exported programs: `path/model.pt2`, as `torch.export.save` writes them."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,8 @@ def _no_pickles() -> Iterator[None]:
         raise _UnsafeArchiveError
 
     with ExitStack() as stack:
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.ERROR)  # torch logs the tracebacks of what it goes on to try in other ways
         stack.enter_context(patch.object(torch, "load", load_tensors))
         stack.enter_context(patch.object(torch._C, "_pickle_load_obj", refuse))
         stack.enter_context(patch.object(pickle, "loads", refuse))

@@ -6,12 +6,21 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_map
 
 from edgebudget.errors import DataDependentError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
-from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.values import DataRead, Twins, is_dense, name_of
+from edgebudget.tracing.guards import (
+    failed_in,
+    keep_module,
+    own_containers,
+    place,
+    refill,
+    refuse_autocast,
+    refuse_reads,
+    refuse_unswappable,
+)
+from edgebudget.tracing.recorder import Recorder, forget_rules_of_other_defaults
+from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
 
 __all__ = ["trace"]
 
@@ -36,43 +45,53 @@ def trace(
     name = name or type(model).__name__
     modules: dict[str, nn.Module] = {}
     _collect(model, "", modules, set())
+    refuse_unswappable(name, modules)
+    forget_rules_of_other_defaults()
     recorder = Recorder()
     truncation: Truncation | None = None
     with _as_twins(model, modules, recorder) as (parameters, buffers):
         twins = Twins()
         inputs: list[int] = []
 
-        def adopt(value: object) -> object:
-            if not isinstance(value, torch.Tensor):
-                return value
-            twin = twins.of(value) if is_dense(value) else value
+        def adopt(value: torch.Tensor) -> torch.Tensor:
+            twin = twins.of(value)
             inputs.extend(recorder.adopt(twin, Role.INPUT, f"input {len(inputs)}"))
             return twin
 
-        meta_args = tree_map(adopt, tuple(args))
-        meta_kwargs = tree_map(adopt, dict(kwargs or {}))
+        meta_args = [map_tensors(adopt, arg) for arg in args]
+        meta_kwargs = {key: map_tensors(adopt, arg) for key, arg in (kwargs or {}).items()}
         outputs: tuple[int, ...] = ()
         try:
-            with _paths(recorder, modules), torch.inference_mode(), recorder:
+            with (
+                keep_module(recorder, modules),
+                refuse_autocast(),
+                refuse_reads(recorder.has_values),
+                torch.inference_mode(),
+                recorder,
+            ):
                 result = model(*meta_args, **meta_kwargs)
             outputs = recorder.result_ids(result)
         except DataRead as read:
-            error = _data_dependent(name, modules, recorder.module, read.target)
+            error = _data_dependent(name, modules, failed_in(read), read.target)
             if not allow_truncation:
                 raise error from None
-            truncation = Truncation(recorder.module, read.target, error.message)
+            truncation = Truncation(failed_in(read), read.target, "depends on the values of tensors")
+        except TraceError as refusal:
+            where = place(modules, failed_in(refusal))
+            raise TraceError(f"{name}: in {where}: {refusal.message}", refusal.hint) from None
         except Exception as failure:
-            raise _explain(name, modules, recorder, failure) from failure
+            raise _explain(name, modules, failed_in(failure), recorder.attempt, failure) from failure
         storages = recorder.storages()
+    tensors = tuple(recorder.tensors)
     return TracedGraph(
         name=name,
         storages=storages,
-        tensors=tuple(recorder.tensors),
+        tensors=tensors,
         ops=tuple(recorder.ops),
         inputs=tuple(inputs),
         outputs=outputs,
-        parameters=parameters,
-        buffers=buffers,
+        parameters={name: tuple([tensors[i].storage for i in ids]) for name, ids in parameters.items()},
+        buffers={name: tuple([tensors[i].storage for i in ids]) for name, ids in buffers.items()},
         modules={path: type(module).__name__ for path, module in modules.items()},
         truncation=truncation,
     )
@@ -84,14 +103,12 @@ def _as_twins(
 ) -> Iterator[tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]]:
     """Put meta twins in the place of all parameters and buffers, in evaluation mode; undo everything afterwards.
 
-    Yields the storages of each dotted parameter and buffer name, filled in as they are adopted.
+    Yields the tensor ids of each dotted parameter and buffer name.
     """
     twins = Twins()
     parameters: dict[str, tuple[int, ...]] = {}
     buffers: dict[str, tuple[int, ...]] = {}
-    saved = [
-        (module, dict(module.__dict__), dict(module._parameters), dict(module._buffers)) for module in modules.values()
-    ]
+    saved = [(module, module.__dict__.copy(), own_containers(module, recorder.kept)) for module in modules.values()]
     collecting = gc.isenabled()
     gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
     try:
@@ -100,26 +117,23 @@ def _as_twins(
             module.__dict__["training"] = False  # past nn.Module.__setattr__, which costs more than the rest
             for key, parameter in module._parameters.items():
                 if parameter is not None:
-                    twin = twins.of(parameter) if is_dense(parameter) else parameter.detach()
+                    twin = twins.of(parameter)
                     module._parameters[key] = twin  # type: ignore[assignment]
-                    ids = recorder.adopt(twin, Role.PARAMETER, prefix + key, trainable=parameter.requires_grad)
-                    parameters[prefix + key] = tuple(recorder.tensors[i].storage for i in ids)
+                    name = prefix + key
+                    parameters[name] = recorder.adopt(twin, Role.PARAMETER, name, True, parameter.requires_grad)
             for key, buffer in module._buffers.items():
                 if buffer is not None:
-                    twin = twins.of(buffer) if is_dense(buffer) else buffer.detach()
-                    module._buffers[key] = twin
+                    twin = module._buffers[key] = twins.of(buffer)
+                    name = prefix + key
                     persistent = key not in module._non_persistent_buffers_set
-                    ids = recorder.adopt(twin, Role.BUFFER, prefix + key, persistent=persistent)
-                    buffers[prefix + key] = tuple(recorder.tensors[i].storage for i in ids)
+                    buffers[name] = recorder.adopt(twin, Role.BUFFER, name, persistent)
         yield parameters, buffers
     finally:
-        for module, attributes, own_parameters, own_buffers in saved:
+        for module, attributes, containers in saved:
             module.__dict__.clear()
             module.__dict__.update(attributes)
-            module._parameters.clear()
-            module._parameters.update(own_parameters)
-            module._buffers.clear()
-            module._buffers.update(own_buffers)
+            refill(containers)
+        recorder.untag()
         if collecting:
             gc.enable()
 
@@ -136,48 +150,22 @@ def _collect(module: nn.Module, path: str, found: dict[str, nn.Module], seen: se
             _collect(child, prefix + name, found, seen)
 
 
-@contextmanager
-def _paths(recorder: Recorder, modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Keep `recorder.module` at the path of the running module; a failure leaves it where it happened."""
-    path_of = {id(module): path for path, module in modules.items()}
-    call = nn.Module.__call__
-
-    def traced_call(module: nn.Module, *args: object, **kwargs: object) -> object:
-        caller = recorder.module
-        recorder.module = path_of.get(id(module), caller)
-        result = call(module, *args, **kwargs)
-        recorder.module = caller
-        return result
-
-    nn.Module.__call__ = traced_call  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = call  # type: ignore[method-assign]
-
-
-def _place(modules: Mapping[str, nn.Module], path: str) -> str:
-    kind = type(modules[path]).__name__ if path in modules else ""
-    return f"module '{path}' ({kind})" if path else f"its forward ({kind})"
-
-
 def _data_dependent(name: str, modules: Mapping[str, nn.Module], path: str, target: str) -> DataDependentError:
     return DataDependentError(
-        f"{name}: {_place(modules, path)} reads the values of a tensor at {target}, "
+        f"{name}: {place(modules, path)} reads the values of a tensor at {target}, "
         "and a trace without weights has none.",
         "Move what depends on values (post-processing, early exits) out of the forward, or trace the part before it.",
     )
 
 
 def _explain(
-    name: str, modules: Mapping[str, nn.Module], recorder: Recorder, failure: Exception
+    name: str, modules: Mapping[str, nn.Module], path: str, attempt: object, failure: Exception
 ) -> DataDependentError | TraceError:
-    target = name_of(recorder.attempt) if recorder.attempt else "its first operator"
+    target = name_of(attempt) if attempt else "its first operator"
     text = " ".join(str(failure).split())
     if "meta tensor" in text or "no data" in text:
-        return _data_dependent(name, modules, recorder.module, target)
+        return _data_dependent(name, modules, path, target)
     return TraceError(
-        f"{name}: {_place(modules, recorder.module)} failed at or after {target}: "
-        f"{type(failure).__name__}: {text[:300]}",
+        f"{name}: {place(modules, path)} failed at or after {target}: {type(failure).__name__}: {text[:300]}",
         "Check the input's shape and dtype (--input 1x3x224x224:float32) against what the model takes.",
     )

@@ -14,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
 from edgebudget.tracing.values import (
@@ -21,11 +22,14 @@ from edgebudget.tracing.values import (
     DataRead,
     Operator,
     components,
+    grows_too_much,
     is_dense,
     makes_too_much,
     name_of,
     reads_data,
+    refuse_opaque,
     run_on_meta,
+    tensors_in,
 )
 
 Tensor = torch.Tensor
@@ -74,6 +78,15 @@ class _Death(weakref.ref[torch.UntypedStorage]):
 
 _RULES: dict[tuple[object, ...], _Rule] = {}
 _SIGNATURES: dict[tuple[object, ...], int] = {}
+_learned_under = torch.get_default_dtype()
+
+
+def forget_rules_of_other_defaults() -> None:
+    """Drop what was learned under another default dtype: it is the type of `integers * 0.5`."""
+    global _learned_under
+    if _learned_under != torch.get_default_dtype():
+        _RULES.clear()
+        _learned_under = torch.get_default_dtype()
 
 
 def _signature(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, real: bool) -> int:
@@ -93,7 +106,7 @@ class Recorder(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.module = ""
         self.attempt: object = None
         self.ops: list[Op] = []
@@ -102,6 +115,8 @@ class Recorder(TorchDispatchMode):
         self._dies: dict[int, int] = {}
         self._addresses: dict[int, int] = {}  # of live storages, to their ids
         self._deaths: list[_Death] = []
+        self._foreign: list[weakref.ref[Tensor]] = []  # tagged, and not ours to keep
+        self.kept: set[int] = set()  # addresses of real storages that the model holds: not written to
         self._tainted: set[int] = set()  # real storages into which unknown values were written
 
     # ---- what exists before the forward
@@ -118,19 +133,20 @@ class Recorder(TorchDispatchMode):
     def _register(
         self, tensor: Tensor, role: Role | None, name: str, persistent: bool = True, trainable: bool = False
     ) -> int:
+        refuse_opaque(tensor)
         storage = tensor.untyped_storage()
         address = storage._cdata
         shape, stride, dtype = tensor.shape, tensor.stride(), tensor.dtype
         block = self._addresses.get(address)
         if block is None:
             block = len(self._blocks)
-            born = len(self.ops) if role is Role.ACTIVATION else -1
+            born = len(self.ops) if role is None or role is Role.ACTIVATION else -1
             self._blocks.append(_Block(storage.nbytes(), name_of(dtype), role, name, born, persistent, trainable))
             self._addresses[address] = block
             if role is None or role is Role.ACTIVATION:
                 self._watch(storage, address, block)
         ids = (len(self.tensors),)
-        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, tensor.storage_offset()))
+        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, int(tensor.storage_offset())))
         tensor._edgebudget = (self, ids, _signature(shape, stride, dtype, not tensor.is_meta))  # type: ignore[attr-defined]
         return ids[0]
 
@@ -154,6 +170,7 @@ class Recorder(TorchDispatchMode):
         tag = getattr(tensor, "_edgebudget", None)
         if tag is None or tag[0] is not self:
             self.adopt(tensor, cast(Role, None), self.module)
+            self._foreign.append(weakref.ref(tensor))
             tag = tensor._edgebudget  # type: ignore[attr-defined]
         return cast(tuple[object, tuple[int, ...], int], tag)
 
@@ -274,7 +291,7 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         tensors, ids = self.tensors, (len(self.tensors),)
         block = tensors[inputs[0]].storage
-        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, out.storage_offset()))
+        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, int(out.storage_offset())))
         out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
         self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
 
@@ -289,6 +306,8 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         mutable = _is_mutable(func)
         outputs: tuple[int, ...] = ()
+        if not inputs and not isinstance(out, Tensor):
+            return  # a marker of the profiler's, an assertion: no tensor, so no memory
         for leaf in (out,) if isinstance(out, Tensor) else tree_leaves(out):
             if isinstance(leaf, Tensor):
                 if not mutable and any(leaf is arg for arg in args):
@@ -296,9 +315,7 @@ class Recorder(TorchDispatchMode):
                 outputs += self.adopt(leaf, Role.ACTIVATION, self.module)
         self.ops.append(Op(len(self.ops), name_of(func), self.module, recorded, kwargs, inputs, outputs))
 
-    def _learn(
-        self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]
-    ) -> tuple[object, _Rule]:
+    def _learn(self, func: Operator, args: tuple[object, ...], kwargs: dict[str, object]) -> tuple[object, _Rule]:
         """Run `func` and return what it gave, with the rule that gives the same next time."""
         out = self._run(func, args, kwargs)
         if not isinstance(out, Tensor) or not is_dense(out) or not out.is_meta:
@@ -306,6 +323,7 @@ class Recorder(TorchDispatchMode):
         for position, arg in enumerate(args):
             if out is arg:
                 return out, _Rule(_Kind.SAME, position, _is_mutable(func))
+        refuse_opaque(out)
         base = args[0] if args else None
         if isinstance(base, Tensor) and base.is_meta and out.untyped_storage()._cdata == base.untyped_storage()._cdata:
             if any(isinstance(value, torch.device) for value in (*args, *kwargs.values())):
@@ -326,37 +344,62 @@ class Recorder(TorchDispatchMode):
     def _run(self, func: Operator, args: Sequence[object], kwargs: Mapping[str, object]) -> object:
         if reads_data(func, args):
             raise DataRead(name_of(func))
+        if name_of(func).startswith(("quantized.", "aten.quantize_per")):
+            raise TraceError(
+                f"The operator {name_of(func)} quantizes in eager mode, whose tensors and packed weights a trace "
+                "does not see.",
+                "Give the float model, and choose --dtype int8.",
+            )
         return run_on_meta(func, args, kwargs)
 
     def _run_real(self, func: Operator, args: Sequence[object], kwargs: dict[str, object]) -> object:
         """Run an operator of which some tensor is real, or that makes a tensor from nothing."""
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.device)]
-        if all(self._has_values(tensor) for tensor in tensors) and all(device.type == "cpu" for device in devices):
-            if tensors or not makes_too_much(args):
+        written = args[0] if _is_mutable(func) and args else None
+        if not isinstance(written, Tensor) or written.is_meta or not is_dense(written):
+            written = None
+        spared = written is not None and written.untyped_storage()._cdata in self.kept
+        if (
+            not spared
+            and all(self.has_values(tensor) for tensor in tensors)
+            and all(device.type == "cpu" for device in devices)
+        ):
+            if not tensors and makes_too_much(func, args, kwargs):
+                return run_on_meta(func, args, kwargs | {"device": META})
+            if not tensors or written is not None or not grows_too_much(func, args, kwargs):
                 return func(*args, **kwargs)
-            return run_on_meta(func, args, kwargs | {"device": META})
         out = self._run(func, args, kwargs)
-        target = args[0] if args else None
-        if _is_mutable(func) and isinstance(target, Tensor) and is_dense(target) and not target.is_meta:
-            self._tainted.add(self._addresses[target.untyped_storage()._cdata])
-            return target
+        if written is not None:
+            self._tainted.add(self._addresses[written.untyped_storage()._cdata])
+            return written
         return out
 
-    def _has_values(self, tensor: Tensor) -> bool:
+    def has_values(self, tensor: Tensor) -> bool:
+        """Whether the values of `tensor` are the model's own: a small tensor made from Python data only."""
         if tensor.is_meta or not is_dense(tensor):
             return not tensor.is_meta
         return self._addresses.get(tensor.untyped_storage()._cdata) not in self._tainted
 
     # ---- what came of it
 
+    def untag(self) -> None:
+        """Take the tags off tensors that came from outside, such as constants that the model holds."""
+        for reference in self._foreign:
+            tensor = reference()
+            if tensor is not None:
+                del tensor._edgebudget  # type: ignore[attr-defined]
+
     def result_ids(self, result: object) -> tuple[int, ...]:
         """Return the ids of the tensors in a forward's result, whatever containers hold them."""
-        leaves = (leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-        return tuple(i for leaf in leaves for i in self._tag_of(leaf)[1])
+        return tuple(i for tensor in tensors_in(result) for i in self._tag_of(tensor)[1])
 
     def storages(self) -> tuple[Storage, ...]:
-        """Return every storage met. What came from outside and outlives the forward is a constant of the model."""
+        """Return every storage met.
+
+        What came from outside and outlives the forward is a constant of the model; what does not was made by other
+        means than operators (`torch.from_numpy`), shortly before its first use.
+        """
         end, dies = len(self.ops), self._dies.get
         return tuple(
             Storage(
@@ -365,7 +408,7 @@ class Recorder(TorchDispatchMode):
                 block.dtype,
                 block.role or (Role.ACTIVATION if i in self._dies else Role.CONSTANT),
                 block.name,
-                block.born,
+                -1 if block.role is None and i not in self._dies else block.born,
                 dies(i, end),
                 block.persistent,
                 block.trainable,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebudget.cli import options
-from edgebudget.cli.output import file_stem, prepare_folder, print_result, write_files
+from edgebudget.cli.output import file_stem, prepare_folder, print_errors, print_result, write_files
 from edgebudget.cli.progress import progress
 from edgebudget.errors import UsageError
 
@@ -66,9 +66,10 @@ def check(
     chosen = models or list(MOBILE_SUITE)
     with progress(len(chosen), quiet=quiet) as on_done:
         report = run(chosen, request, jobs=jobs, on_done=on_done)
-    if out == "-":
+    print_errors(report)
+    if out == "-" and (report.results or names != ("text",)):
         print_result(reporters[0].render(report))
-    else:
+    elif out != "-":
         parts = by_file_stem(report, [profile.name for profile in request.devices])
         write_files(
             {Path(out) / f"{stem}{r.suffix}": r.render(part) for stem, part in parts.items() for r in reporters}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edgebudget.cli import options
-from edgebudget.cli.output import prepare_folder, print_result, write_files
+from edgebudget.cli.output import prepare_folder, print_errors, print_result, write_files
 from edgebudget.cli.progress import progress
 
 
@@ -41,6 +41,7 @@ def compare(
     chosen = models or list(MOBILE_SUITE)
     with progress(len(chosen), quiet=quiet) as on_done:
         report = run(chosen, request, jobs=jobs, on_done=on_done)
+    print_errors(report)
     text = REPORTERS.get("csv").render(report)
     if out == "-":
         print_result(text)

@@ -1,0 +1,131 @@
+"""What a fit is and what it says about an estimate: frozen, pure, and nothing needed but the standard library.
+
+For each phase (loading, inference) the process is predicted as a sum of the estimate's parts, each times a coefficient
+that is never negative. The interval is a pair of ratios of measured to predicted peaks: split-conformal, over models
+whose family was left out of the fit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil, floor
+
+from edgebudget.runtimes.interface import MemoryLayout
+
+SCHEMA_VERSION = 1
+PHASES = ("load", "inference")
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "load": ("heap", "mapped", "constant"),
+    "inference": ("weights", "activations", "workspace", "mapped", "constant"),
+}
+"""What each phase is a sum of. `constant` is one byte, so that its coefficient is in bytes."""
+
+OTHER_ISA_WIDENING = 2.0
+"""How many times as far from 1 the ratios go where a fit speaks for another instruction set than it was measured on:
+twice the error that was seen, since nothing was measured there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A peak with its interval, in whole bytes: `low_bytes <= peak_bytes <= high_bytes`."""
+
+    low_bytes: int
+    peak_bytes: int
+    high_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Absolute relative errors of the predicted peak on models that the fit did not see."""
+
+    median: float
+    p95: float
+    worst: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A calibration of one runtime and dtype on one instruction set.
+
+    `coefficients[phase][part]` multiply the estimate's parts; all ones (and a constant of 0) where the fitted ones did
+    not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound measured over
+    predicted peaks at `level`. `versions` are those of the runtime's packages, `digest` the SHA-256 of the measurements.
+    """
+
+    runtime: str
+    dtype: str
+    isa: str
+    level: float
+    coefficients: Mapping[str, Mapping[str, float]]
+    low_ratio: float
+    high_ratio: float
+    models: int
+    families: int
+    held_out: HeldOut
+    held_out_raw: HeldOut
+    leave_one_model_out: HeldOut
+    coverage: float
+    measured_on: str
+    measured_from: str
+    measured_to: str
+    versions: Mapping[str, str]
+    digest: str
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        """What reports name it by: runtime, dtype, instruction set, and the first digits of its data's digest."""
+        return f"{self.runtime}-{self.dtype}-{self.isa}-{self.digest[:8]}"
+
+    def speaks_for(self, isa: str) -> bool:
+        """Whether `isa` is of the family that was measured: `armv8-a` speaks for `armv9-a`, not for `x86-64`."""
+        return isa.startswith("x86") == self.isa.startswith("x86")
+
+    def predict(self, layout: MemoryLayout) -> float:
+        """Return the expected peak of the process over the idle runtime, in bytes."""
+        return max(
+            sum(self.coefficients[phase][part] * nbytes for part, nbytes in parts_of(layout, phase).items())
+            for phase in PHASES
+        )
+
+    def interval(self, layout: MemoryLayout, isa: str) -> Interval:
+        """Return the peak to expect on `isa`, the runtime itself included; wider where nothing was measured on `isa`."""
+        widening = 1.0 if self.speaks_for(isa) else OTHER_ISA_WIDENING
+        peak = self.predict(layout)
+        low = peak * max(0.0, 1 - (1 - self.low_ratio) * widening)
+        high = peak * (1 + (self.high_ratio - 1) * widening)
+        fixed = layout.runtime_bytes
+        return Interval(floor(min(low, peak)) + fixed, round(peak) + fixed, ceil(max(high, peak)) + fixed)
+
+    def caveats(self, isa: str) -> tuple[str, ...]:
+        """Return the sentences that a report on a device with `isa` owes its reader about this fit."""
+        said = [
+            f"Calibrated by {self.id}: {self.models} models of {self.families} families on {self.measured_on}, "
+            f"{self.measured_from[:10]} to {self.measured_to[:10]}, "
+            f"{', '.join(f'{name} {version}' for name, version in self.versions.items())}; error on families left out: "
+            f"median {self.held_out.median:.1%}, p95 {self.held_out.p95:.1%} (raw {self.held_out_raw.median:.1%}, "
+            f"{self.held_out_raw.p95:.1%}); the interval holds {self.level:.0%} of them."
+        ]
+        if not self.speaks_for(isa):
+            said.append(f"It was measured on {self.isa}, not on {isa}: the interval is twice as wide.")
+        if self.note:
+            said.append(self.note)
+        return tuple(said)
+
+
+def parts_of(layout: MemoryLayout, phase: str) -> dict[str, int]:
+    """Return the parts of `phase` by name, in bytes; what is neither activation nor workspace counts as weights."""
+    if phase == "load":
+        return {"heap": layout.load_heap_bytes, "mapped": layout.load_mapped_bytes, "constant": 1}
+    weights = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
+    return {
+        "weights": max(weights, 0),
+        "activations": layout.activation_bytes,
+        "workspace": layout.workspace_bytes,
+        "mapped": layout.inference_mapped_bytes,
+        "constant": 1,
+    }
+
+
+def raw_coefficients() -> dict[str, dict[str, float]]:
+    """Return the coefficients that leave an estimate as it is."""
+    return {phase: {part: float(part != "constant") for part in PARTS[phase]} for phase in PHASES}

@@ -1,0 +1,68 @@
+"""The recorded measurements as pairs with today's estimates, grouped by what may be fitted together."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from edgebudget.calibration.fit import Origin, Pair, fit
+from edgebudget.calibration.model import PHASES, Fit, parts_of
+from edgebudget.errors import CalibrationError, EdgeBudgetError
+from edgebudget.evidence import estimate_of, family_of, runtime_of
+from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes.interface import Unsupported
+
+
+def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> Origin:
+    """Return where `measurements` come from.
+
+    Raises CalibrationError where they mix instruction sets, processors, or versions of the runtime's packages: such
+    figures do not belong in one fit.
+    """
+    provenances = [m.provenance for m in measurements]
+    for what in ("isa", "cpu", "versions"):
+        if len({str(getattr(p, what)) for p in provenances}) > 1:
+            raise CalibrationError(
+                f"The measurements of {runtime} {dtype} mix several {what}.", "Fit what was measured alike, each apart."
+            )
+    first = provenances[0]
+    moments = sorted(p.measured_at for p in provenances)
+    return Origin(runtime, dtype, first.isa, first.cpu, moments[0], moments[-1], first.versions)
+
+
+def pair_of(measurement: Measurement) -> Pair | None:
+    """Return `measurement` beside its estimate's parts; None where the runtime model does not support it.
+
+    Raises EdgeBudgetError where the model cannot be loaded or traced.
+    """
+    layout = estimate_of(measurement).layout
+    if isinstance(layout, Unsupported):
+        return None
+    measured: Mapping[str, int] = {
+        "load": measurement.load_process_bytes,
+        "inference": measurement.inference_process_bytes,
+    }
+    if min(measured.values()) <= 0:
+        return None
+    subject = measurement.subject
+    parts = {phase: parts_of(layout, phase) for phase in PHASES}
+    return Pair(f"{subject.model} {' '.join(subject.inputs)}", family_of(subject.model), parts, measured)
+
+
+def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[str], None]) -> tuple[Fit, ...]:
+    """Return a fit for each runtime and dtype that `measurements` support; `tell` hears why one is left out."""
+    groups: dict[tuple[str, str], list[tuple[Measurement, Pair]]] = {}
+    for measurement in measurements:
+        try:
+            pair = pair_of(measurement)
+        except EdgeBudgetError as error:
+            tell(f"{measurement.subject.model}: {error}")
+            continue
+        if pair is not None:
+            key = (runtime_of(measurement.subject.backend), measurement.subject.dtype)
+            groups.setdefault(key, []).append((measurement, pair))
+    fits = []
+    for (runtime, dtype), members in sorted(groups.items()):
+        try:
+            origin = origin_of([measurement for measurement, _ in members], runtime, dtype)
+            fits.append(fit([pair for _, pair in members], origin, level))
+        except CalibrationError as error:
+            tell(f"{runtime} {dtype} is not fitted: {error}")
+    return tuple(fits)

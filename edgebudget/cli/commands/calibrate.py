@@ -1,0 +1,53 @@
+"""`edgebudget calibrate`: fit estimates to measurements."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgebudget.cli import options
+from edgebudget.cli.output import print_result, write_files
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example: edgebudget calibrate --data my-board.jsonl --out my-board.json")(calibrate)
+
+
+def calibrate(
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            metavar="FILE",
+            help="Measurements that 'edgebudget measure' wrote; repeatable. Default: those of the package to build on.",
+        ),
+    ] = None,
+    level: Annotated[float, typer.Option("--level", metavar="SHARE", help="What share the intervals must hold.")] = 0.9,
+    out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="Where the fits go; - is stdout.")] = "-",
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> int:
+    """Fit each runtime and dtype in the measurements, with its error on families left out, for --calibration.
+
+    A runtime and dtype with too few measurements, or mixed ones, is named and left out. Exit code 2 when nothing is
+    left.
+    """
+    from edgebudget.calibration.recorded import fit_all
+    from edgebudget.calibration.store import to_json
+    from edgebudget.evidence import read_measurements, recorded_measurements
+
+    measurements = recorded_measurements("build") if not data else read_measurements(data)
+
+    def tell(sentence: str) -> None:
+        if not quiet:
+            typer.echo(sentence, err=True)
+
+    fits = fit_all(measurements, level, tell)
+    if not fits:
+        return 2
+    text = to_json(fits)
+    if out == "-":
+        print_result(text)
+    else:
+        write_files({Path(out): text})
+    return 0

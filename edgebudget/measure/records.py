@@ -1,0 +1,134 @@
+"""Measurements as JSON lines, checked against `schema.json` when written and when read."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgebudget.errors import CalibrationError, MeasurementError
+from edgebudget.measure.interface import (
+    SCHEMA_VERSION,
+    AllocatorCount,
+    Artefact,
+    Failure,
+    HeapCount,
+    Measurement,
+    Observation,
+    Phase,
+    Phases,
+    ProcessCount,
+    Provenance,
+    Subject,
+)
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+_REMEDY = "Delete the line, or measure again."
+
+
+def to_json_line(measurement: Measurement) -> str:
+    """Return one line, without its end; raises MeasurementError when the schema does not hold."""
+    artefact = asdict(measurement.artefact)
+    del artefact["path"]  # where it lay means nothing to a reader
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        **asdict(measurement.subject),
+        "parameter_numel": measurement.parameter_numel,
+        "artefact": artefact,
+        "phases": asdict(measurement.observation.phases),
+        "allocator": asdict(measurement.observation.allocator) if measurement.observation.allocator else None,
+        "provenance": asdict(measurement.provenance),
+    }
+    plain = json.loads(json.dumps(record))
+    fault = _fault(plain)
+    if fault:
+        raise MeasurementError(f"The measurement of {measurement.subject.model!r} does not fit the schema: {fault}")
+    return json.dumps(plain, separators=(",", ":"))
+
+
+def parse_measurements(text: str, where: str = "measurements") -> tuple[Measurement, ...]:
+    """Return the measurements in `text`, one a line, empty lines left out.
+
+    Raises CalibrationError, which starts with `where` and the line's number, when a line is not JSON or does not fit.
+    """
+    return tuple(_measurement(record) for record in _records(text, where))
+
+
+def parse_observation(text: str) -> Observation:
+    """Return what a worker printed; raises MeasurementError when that is not one JSON object of the expected shape."""
+    try:
+        return _observation(json.loads(text))
+    except (ValueError, KeyError, TypeError) as error:
+        raise MeasurementError(f"The worker printed no measurement, but {text[:200]!r} ({error}).") from error
+
+
+def failure_line(failure: Failure) -> str:
+    """Return one line, without its end."""
+    return json.dumps({**asdict(failure.subject), "reason": failure.reason}, separators=(",", ":"))
+
+
+def parse_failures(text: str) -> tuple[Failure, ...]:
+    """Return the failures in `text`, one a line."""
+    failures = []
+    for line in filter(str.strip, text.splitlines()):
+        record = json.loads(line)
+        failures.append(Failure(_subject(record), record["reason"]))
+    return tuple(failures)
+
+
+def _fault(record: object) -> str:
+    error = next(iter(sorted(_validator().iter_errors(record), key=lambda error: len(error.absolute_path))), None)
+    if error is None:
+        return ""
+    return f"{'.'.join(str(part) for part in error.absolute_path) or 'the record'}: {error.message[:200]}"
+
+
+@cache
+def _validator() -> "Draft202012Validator":
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads((Path(__file__).parent / "schema.json").read_text(encoding="utf-8")))
+
+
+# What follows reads records that the schema has accepted: naming their types would only repeat it.
+def _records(text: str, where: str) -> Iterator[Mapping]:  # type: ignore[type-arg]
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise CalibrationError(f"{where}:{number}: not JSON ({error}).", _REMEDY) from None
+        fault = _fault(record)
+        if fault:
+            raise CalibrationError(f"{where}:{number}: {fault}.", _REMEDY)
+        yield record
+
+
+def _measurement(record: Mapping) -> Measurement:  # type: ignore[type-arg]
+    artefact = record["artefact"]
+    planned = artefact["planned_bytes"]
+    provenance = record["provenance"]
+    return Measurement(
+        subject=_subject(record),
+        parameter_numel=record["parameter_numel"],
+        artefact=Artefact(**{**artefact, "planned_bytes": None if planned is None else tuple(planned)}),
+        observation=_observation(record),
+        provenance=Provenance(**{**provenance, "cpu_features": tuple(provenance["cpu_features"])}),
+    )
+
+
+def _subject(record: Mapping) -> Subject:  # type: ignore[type-arg]
+    return Subject(record["model"], tuple(record["inputs"]), record["backend"], record["dtype"])
+
+
+def _observation(record: Mapping) -> Observation:  # type: ignore[type-arg]
+    phases = {
+        name: Phase(HeapCount(**phase["heap"]), ProcessCount(**phase["process"]))
+        for name, phase in record["phases"].items()
+    }
+    allocator = record.get("allocator")
+    return Observation(Phases(**phases), AllocatorCount(**allocator) if allocator else None)

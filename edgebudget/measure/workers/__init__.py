@@ -1,0 +1,1 @@
+"""The processes that are measured: each loads one model, runs it, and prints what it took."""

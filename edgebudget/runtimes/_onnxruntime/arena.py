@@ -1,0 +1,84 @@
+"""ONNX Runtime's arena: regions that double, best fit within them, nothing given back before the session ends.
+
+`BFCArena` (core/framework/bfc_arena.cc) with its defaults: 1 MiB first, then powers of two up to 1 GiB.
+"""
+
+from dataclasses import dataclass
+
+GRAIN_BYTES = 256  # BFCArena::kMinAllocationSize
+FIRST_REGION_BYTES = 1 << 20  # DEFAULT_INITIAL_CHUNK_SIZE_BYTES
+LARGEST_REGION_BYTES = 1 << 30  # DEFAULT_MAX_POWER_OF_TWO_EXTEND_BYTES
+DEAD_BYTES = 128 << 20  # DEFAULT_MAX_DEAD_BYTES_PER_CHUNK: a chunk may be this much too large, or half empty
+HANDLE_BYTES = 8  # AllocationRegion keeps a chunk handle for every grain
+
+
+@dataclass(slots=True, eq=False)
+class Chunk:
+    """A stretch of one region, with its neighbours."""
+
+    nbytes: int
+    order: int  # by address: region, then offset
+    free: bool = True
+    before: "Chunk | None" = None
+    after: "Chunk | None" = None
+
+
+class Arena:
+    """Regions from the system and the chunks in them. Sizes in bytes."""
+
+    def __init__(self) -> None:
+        self._next_region_nbytes = FIRST_REGION_BYTES
+        self._free: set[Chunk] = set()
+        self.regions: list[int] = []
+
+    @property
+    def nbytes(self) -> int:
+        """What the arena holds of the system's memory, its tables of handles included."""
+        return sum(nbytes + nbytes // GRAIN_BYTES * HANDLE_BYTES for nbytes in self.regions)
+
+    def allocate(self, nbytes: int) -> Chunk:
+        """Return a chunk of at least `nbytes`: the smallest free one that fits, else one of a new region."""
+        wanted = max(-(-nbytes // GRAIN_BYTES) * GRAIN_BYTES, GRAIN_BYTES)
+        fitting = [chunk for chunk in self._free if chunk.nbytes >= wanted]
+        chunk = min(fitting, key=lambda c: (c.nbytes, c.order)) if fitting else self._extend(wanted)
+        self._free.discard(chunk)
+        chunk.free = False
+        if chunk.nbytes >= 2 * wanted or chunk.nbytes - wanted >= DEAD_BYTES:
+            rest = Chunk(chunk.nbytes - wanted, chunk.order + wanted, before=chunk, after=chunk.after)
+            if chunk.after is not None:
+                chunk.after.before = rest
+            chunk.after = rest
+            chunk.nbytes = wanted
+            self._free.add(rest)
+        return chunk
+
+    def free(self, chunk: Chunk) -> None:
+        """Give a chunk back and join it with its free neighbours."""
+        chunk.free = True
+        if chunk.after is not None and chunk.after.free:
+            self._absorb(chunk, chunk.after)
+        if chunk.before is not None and chunk.before.free:
+            chunk = self._absorb(chunk.before, chunk)
+        self._free.add(chunk)
+
+    def _absorb(self, chunk: Chunk, neighbour: Chunk) -> Chunk:
+        self._free.discard(neighbour)
+        chunk.nbytes += neighbour.nbytes
+        chunk.after = neighbour.after
+        if neighbour.after is not None:
+            neighbour.after.before = chunk
+        return chunk
+
+    def _extend(self, wanted: int) -> Chunk:
+        increased = False
+        while wanted > self._next_region_nbytes:
+            self._next_region_nbytes *= 2
+            increased = True
+        nbytes = self._next_region_nbytes
+        if not increased:
+            doubled = self._next_region_nbytes * 2
+            self._next_region_nbytes = doubled if doubled < LARGEST_REGION_BYTES else LARGEST_REGION_BYTES
+        chunk = Chunk(nbytes, len(self.regions) << 48)
+        self.regions.append(nbytes)
+        self._free.add(chunk)
+        return chunk

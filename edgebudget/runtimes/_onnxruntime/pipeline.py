@@ -1,0 +1,69 @@
+"""The whole way from a traced graph to what ONNX Runtime executes on an instruction set."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgebudget.graph import TracedGraph
+from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization
+from edgebudget.runtimes._onnxruntime.builder import Fold
+from edgebudget.runtimes._onnxruntime.ir import Graph, Node
+from edgebudget.runtimes._onnxruntime.load import Exported
+from edgebudget.runtimes._onnxruntime.lowering import Lowering
+from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a session executes, and the file it comes from."""
+
+    graph: Graph
+    order: tuple[Node, ...]
+    exported: Exported
+    folds: tuple[Fold, ...]
+    reordered: tuple[Reordered, ...]
+    unmodelled_ops: tuple[str, ...]
+    arm: bool
+
+
+def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> Program:
+    """Return the program for `traced`; `block` is the channel block of the layout pass, 1 for none (Arm)."""
+    arm = block == 1
+    lowering = Lowering(traced, level=1 if int8 else 2)
+    graph = lowering.run()
+    graph.prune()
+    depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
+    optimizers.push_transposes(graph)
+    node_count = len(depths)
+    input_count = graph.input_count
+    typed_count = node_count + len(graph.initializers())
+    if int8:
+        added = quantization.quantize(graph)
+        depths = () if lowering.rewritten else depths
+        node_count, input_count, written = added.node_count, added.input_count, added.initializers
+    else:
+        optimizers.gathers_to_split(graph)
+        written = graph.initializers()
+    sources = {fold.result: fold.originals for fold in lowering.folds}
+    initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
+    exported = Exported(initializers, node_count, input_count, typed_count, depths)
+    optimizers.fuse_activations(graph)
+    if int8:
+        quantization.to_channels_last(graph)
+        optimizers.push_transposes(graph)
+    reordered: Sequence[Reordered] = ()
+    if block > 1:
+        layout = BlockedLayout(graph, block)
+        layout.run()
+        reordered = layout.reordered
+    optimizers.fuse_additions(graph)
+    order = graph.ordered()
+    for node in order:
+        if node.kind == "Conv" and not node.blocked:
+            node.scratch = (kernels.convolution_scratch_nbytes(graph, node, arm=arm),)
+        elif node.kind == "ConvTranspose":
+            node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
+        elif node.kind == "QLinearConv":
+            node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
+    return Program(
+        graph, tuple(order), exported, tuple(lowering.folds), tuple(reordered), tuple(lowering.unmodelled), arm
+    )

@@ -1,0 +1,81 @@
+"""One delegate, compiled: what it keeps, what it needs while it is compiled, and what its first run adds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgebudget.runtimes._glibc import usable_bytes
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+from edgebudget.runtimes._xnnpack.method import Step
+from edgebudget.runtimes._xnnpack.subgraph import Subgraph, build
+from edgebudget.runtimes._xnnpack.tiles import Tiles
+from edgebudget.runtimes._xnnpack.workspace import Workspace, plan_workspace
+
+# What xnn_create_runtime_v4 keeps (runtime.c): struct xnn_operator_data a node with a block of time stamps (the wheel
+# profiles: ET_EVENT_TRACER_ENABLED), struct xnn_runtime_value a value; and ExecuTorch's XNNExecutor.
+NODE_BYTES, STAMP_BYTES, VALUE_BYTES, EXECUTOR_BYTES = 240, 88, 160, 280
+# What the subgraph holds until the runtime is made (subgraph.c, xnn_subgraph_reserve_*): struct xnn_node, xnn_value.
+SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
+# XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value and of
+# `packed_value_ids` for each weight and bias (a node of 24 bytes and its share of the buckets).
+CONSTANT_BUFFER_BYTES, MAP_ENTRY_BYTES = 40, 34
+# The program file (serialization/schema.fbs and the program's named data): a value's tables and shape, a node's, and
+# for each constant its SHA-256 in hexadecimal twice with the tables around it. Solved from two files without equal
+# constants, which the writer would store once (mobilenet_v2: 42,880 bytes over its constants, resnet18: 18,816).
+VALUE_FILE_BYTES, NODE_FILE_BYTES, KEY_FILE_BYTES = 72, 60, 245
+
+
+@dataclass(frozen=True, slots=True)
+class Delegate:
+    """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), added by
+    its first run (`shaped`), and its workspace. `alive` and `alive_numel` are what the workspace holds at each node."""
+
+    packed_bytes: int
+    structure_bytes: int
+    transient_bytes: int
+    shaped_bytes: int
+    workspace_bytes: int
+    total_bytes: int
+    program_bytes: int
+    names: tuple[tuple[str, str], ...]
+    alive: tuple[int, ...]
+    alive_numel: tuple[int, ...]
+
+
+def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]], tiles: Tiles) -> Delegate:
+    """Return what the delegate that `step` calls takes on a target with `tiles`. Pure."""
+    sub = build(step, graph, readers, tiles)
+    values = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped
+    structures = sum([node.cost.structures for node in sub.nodes]) + EXECUTOR_BYTES
+    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
+    share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
+    work: Workspace = plan_workspace(sub, tiles.alignment, graph.element_bytes)
+    return Delegate(
+        packed_bytes=sum([node.cost.packed for node in sub.nodes]),
+        structure_bytes=int(structures * share),
+        transient_bytes=int(_transient_bytes(sub) * share),
+        shaped_bytes=sum([node.cost.shaped for node in sub.nodes]),
+        workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
+        total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
+        program_bytes=values * VALUE_FILE_BYTES + len(sub.nodes) * NODE_FILE_BYTES + sub.constants * KEY_FILE_BYTES,
+        names=tuple([(node.module, node.name) for node in sub.nodes]),
+        alive=work.alive,
+        alive_numel=work.alive_numel,
+    )
+
+
+def _transient_bytes(sub: Subgraph) -> int:
+    defined = len(sub.sizes) + sub.constants + sub.scalars + sub.clamps
+    buffers = sub.constants + sub.scales
+    return (
+        _reserved(sub.defined_nodes) * SUBGRAPH_NODE_BYTES
+        + _reserved(defined, sum(sub.external)) * SUBGRAPH_VALUE_BYTES
+        + (1 << (buffers - 1).bit_length() if buffers else 0) * CONSTANT_BUFFER_BYTES  # a std::vector doubles
+        + (defined - sub.clamps + sub.constants) * MAP_ENTRY_BYTES
+    )
+
+
+def _reserved(count: int, capacity: int = 0) -> int:
+    """Return the capacity that holds `count` records, starting from `capacity`: xnn_subgraph_reserve_values."""
+    while capacity < count:
+        capacity = max(min(capacity * 2, capacity + 512), capacity + 64)
+    return capacity

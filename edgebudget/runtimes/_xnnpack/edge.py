@@ -1,0 +1,94 @@
+"""The edge dialect, as far as sizes go: operators over values, and a graph of them."""
+
+from dataclasses import dataclass, field
+from math import prod
+
+from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Ref, TracedGraph
+from edgebudget.runtimes._functional import Functional, Node
+
+Shape = tuple[int, ...]
+
+
+class EdgeOp:
+    """One operator: `target` is the edge dialect's name without overload, `params` what sizes depend on."""
+
+    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "quantized", "target")
+
+    def __init__(self, target: str, inputs: list[int], outputs: list[int], params: tuple[int, ...], node: Node) -> None:
+        self.target = target
+        self.inputs = inputs
+        self.outputs = outputs
+        self.params = params
+        self.module = node.op.module
+        self.index = node.op.index
+        self.quantized = False
+        self.delegate = -1  # set by `partition`
+
+
+@dataclass
+class EdgeGraph:
+    """Operators over values; `constant[v]` where the value is a weight. Built by `lower`, then only read."""
+
+    shapes: list[Shape]
+    dtypes: list[str]
+    constant: list[bool]
+    ops: list[EdgeOp] = field(default_factory=list)
+    inputs: tuple[int, ...] = ()
+    outputs: list[int] = field(default_factory=list)
+    unmodelled: set[str] = field(default_factory=set)
+    alias: dict[int, int] = field(default_factory=dict)
+    int8: set[int] = field(default_factory=set)  # values that are held quantized
+    kept: frozenset[int] = frozenset()  # `outputs`
+    element_bytes: int = 4  # of a floating-point value
+    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file, set by `build`
+
+    def add(self, shape: Shape, dtype: str) -> int:
+        self.shapes.append(shape)
+        self.dtypes.append(dtype)
+        self.constant.append(False)
+        return len(self.shapes) - 1
+
+    def numel(self, value: int) -> int:
+        return prod(self.shapes[value])
+
+    def nbytes(self, value: int) -> int:
+        return prod(self.shapes[value]) * ITEMSIZE[self.dtypes[value]]
+
+
+class Lowering:
+    """A functional graph on its way to the edge dialect: rules emit operators and make values here."""
+
+    def __init__(self, graph: TracedGraph, functional: Functional, element: str) -> None:
+        values = functional.values
+        weights = {s.id for s in graph.storages if s.role.is_weight}
+        self.g = EdgeGraph(
+            [v.shape for v in values],
+            [element if v.dtype in FLOATING else v.dtype for v in values],
+            [v.storage in weights for v in values],
+            element_bytes=ITEMSIZE[element],
+        )
+        self.element = element
+        self.storages = [v.storage for v in values]
+        self.g.inputs = graph.inputs
+
+    def at(self, value: int) -> int:
+        return self.g.alias.get(value, value)
+
+    def ref(self, arg: Arg) -> int:
+        """Return the value `arg` names, -1 where it names none."""
+        return self.at(arg) if isinstance(arg, Ref) else -1
+
+    def emit(self, node: Node, target: str, inputs: list[int], output: int, params: tuple[int, ...] = ()) -> int:
+        self.g.ops.append(EdgeOp(target, [i for i in inputs if i >= 0], [output], params, node))
+        return output
+
+    def step(self, node: Node, target: str, inputs: list[int], shape: Shape, params: tuple[int, ...] = ()) -> int:
+        """Emit an operator that makes a value the trace does not know."""
+        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), self.element)
+        return self.emit(node, target, inputs, self.g.add(shape, dtype), params)
+
+    def portable(self, node: Node) -> None:
+        self.g.ops.append(EdgeOp(node.name, [self.at(i) for i in node.inputs], list(node.outputs), (), node))
+
+    def same_storage(self, node: Node) -> bool:
+        return self.storages[node.inputs[0]] == self.storages[node.outputs[0]]

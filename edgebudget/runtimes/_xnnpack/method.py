@@ -1,0 +1,182 @@
+"""What is around the delegates: the order the method runs in, and the arena ExecuTorch plans for what crosses.
+
+Read in exir/memory_planning.py (greedy, buckets, lifetimes) and torch/fx/passes/tools_common.py (`legalize_graph`
+orders the graph anew once delegates are fused: breadth first from what needs nothing).
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from edgebudget.planning import Buffer
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+
+ALIGNMENT = 16  # exir: ALIGNMENT, each planned tensor's size and offset
+DELEGATE_SLACK_BYTES = 64  # exir/memory_planning.py: added to each pool where a delegate is XnnpackBackend's
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One call of the method: a delegate (its number) or a portable operator (-1), with the values it reads and makes.
+
+    A value that crosses from delegate to delegate as int8 is written `~value`.
+    """
+
+    delegate: int
+    ops: tuple[EdgeOp, ...]
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+
+
+def steps_of(graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]]) -> list[Step]:
+    """Return the method's calls in the order they run; operators carry their delegate. Pure."""
+    groups: dict[int, list[EdgeOp]] = {}
+    singles: list[tuple[int, list[EdgeOp]]] = []
+    maker: dict[int, int] = {}
+    for op in graph.ops:
+        delegate = op.delegate
+        for v in op.outputs:
+            maker[v] = delegate
+        if delegate < 0:
+            singles.append((-1, [op]))
+        elif delegate in groups:
+            groups[delegate].append(op)
+        else:
+            groups[delegate] = [op]
+            singles.append((delegate, groups[delegate]))
+    crossings = _Crossings(graph, readers, maker)
+    return _breadth_first([_step(delegate, ops, crossings) for delegate, ops in singles])
+
+
+class _Crossings:
+    """Which form a value has where it crosses a border.
+
+    A quantize node belongs to the first delegate that reads its result, unless the value is int8 where it is made; a
+    dequantize node to what reads it, or, before a portable operator, to the delegate that made the value.
+    """
+
+    def __init__(self, graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]], maker: Mapping[int, int]) -> None:
+        self.graph = graph
+        self.readers = readers
+        self.maker = maker
+        self.quantized_in: dict[int, int] = {}  # delegate that makes a float value int8, and hands it on
+        if graph.int8:
+            for v, following in readers.items():
+                if v in graph.int8 and maker.get(v, -1) >= 0:
+                    continue
+                takers = [op.delegate for op in following if op.quantized and op.delegate >= 0]
+                if takers and not graph.constant[v]:
+                    self.quantized_in[v] = max(takers)
+
+    def read(self, op: EdgeOp, value: int) -> int:
+        """Return what `op` reads from outside its delegate for `value`: itself, or its complement for int8."""
+        if op.delegate < 0:
+            return value
+        if value in self.graph.int8 and self.maker.get(value, -1) >= 0:
+            return ~value
+        if op.quantized and self.quantized_in.get(value, op.delegate) != op.delegate:
+            return ~value
+        return value
+
+    def leaving(self, delegate: int, value: int) -> list[int]:
+        """Return the forms in which `value`, made or made int8 in `delegate`, leaves it."""
+        graph = self.graph
+        forms: dict[int, None] = {}
+        made_here = self.maker.get(value, -1) == delegate
+        if made_here and value in graph.kept:
+            forms[value] = None
+        for reader in self.readers.get(value, ()):
+            if reader.delegate == delegate:
+                continue
+            form = self.read(reader, value)
+            if made_here or (form < 0 and self.quantized_in.get(value) == delegate):
+                if form < 0 and value not in graph.int8 and self.quantized_in.get(value) != delegate:
+                    continue  # another delegate hands that on
+                forms[form] = None
+        return list(forms)
+
+
+def _step(delegate: int, ops: list[EdgeOp], crossings: _Crossings) -> Step:
+    if delegate < 0:
+        op = ops[0]
+        constant = crossings.graph.constant
+        return Step(-1, tuple(ops), tuple([v for v in dict.fromkeys(op.inputs) if not constant[v]]), tuple(op.outputs))
+    reads: dict[int, None] = {}
+    makes: list[int] = []
+    for op in ops:
+        for v in op.inputs:
+            if crossings.maker.get(v, -1) != delegate and not crossings.graph.constant[v]:
+                form = crossings.read(op, v)
+                if form not in reads:
+                    reads[form] = None
+                    if form >= 0 and crossings.quantized_in.get(v) == delegate:
+                        makes.extend(crossings.leaving(delegate, v))
+        for v in op.outputs:
+            makes.extend(crossings.leaving(delegate, v))
+    return Step(delegate, tuple(ops), tuple(reads), tuple(dict.fromkeys(makes)))
+
+
+def _breadth_first(steps: list[Step]) -> list[Step]:
+    maker = {v: i for i, step in enumerate(steps) for v in step.makes}
+    waiting = [0] * len(steps)
+    followers: list[list[int]] = [[] for _ in steps]
+    for i, step in enumerate(steps):
+        for source in dict.fromkeys(maker[v] for v in step.reads if v in maker):
+            waiting[i] += 1
+            followers[source].append(i)
+    ready = deque(i for i, count in enumerate(waiting) if not count)
+    order = []
+    while ready:
+        i = ready.popleft()
+        order.append(steps[i])
+        for follower in followers[i]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                ready.append(follower)
+    return order
+
+
+def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
+    """Return what the arena holds: inputs, outputs, and every value that crosses a delegate's border."""
+    first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
+    last: dict[int, int] = dict.fromkeys(graph.inputs, 0)
+    for i, step in enumerate(steps, 1):
+        for v in step.reads:
+            if v in last:
+                last[v] = i
+        for v in step.makes:
+            first[v] = last[v] = i
+    for v in graph.outputs:
+        if v in last:
+            last[v] = len(steps) + 1
+    return [Buffer(v, graph.nbytes(v) if v >= 0 else prod(graph.shapes[~v]), first[v], last[v]) for v in first]
+
+
+def arena_bytes(buffers: list[Buffer]) -> int:
+    """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it."""
+    capacities: list[int] = []
+    busy: list[int] = []  # a bucket's steps in use, one bit each
+    occupants: list[list[tuple[int, int]]] = []  # (steps in use, end) of each tensor in a bucket
+    for buffer in sorted(buffers, key=lambda b: -b.nbytes):
+        size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
+        span = ((1 << (buffer.last - buffer.first + 1)) - 1) << buffer.first
+        start, chosen = 0, -1
+        for i, taken in enumerate(busy):
+            if not taken & span:
+                chosen = i
+                break
+        else:
+            for i, capacity in enumerate(capacities):
+                start = max([end for taken, end in occupants[i] if taken & span])
+                if capacity - start >= size:
+                    chosen = i
+                    break
+            else:
+                capacities.append(size)
+                busy.append(0)
+                occupants.append([])
+                start = 0
+        busy[chosen] |= span
+        occupants[chosen].append((span, start + size))
+    return sum(capacities)

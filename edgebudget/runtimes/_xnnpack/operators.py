@@ -1,0 +1,195 @@
+"""What one XNNPACK operator packs when it is made, and allocates when it is given its shape.
+
+Read in XNNPACK's src/operators and src/subgraph. Sizes of C structures are those of the 64-bit build; they are
+pointers and size_t throughout, so a 32-bit build takes half.
+"""
+
+from dataclasses import dataclass
+
+from edgebudget.runtimes._glibc import usable_bytes
+from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, round_up
+from edgebudget.runtimes._xnnpack.tiles import Gemm, Tiles
+
+# What the blocks that xnn_create_* allocates for its structures take, as malloc hands them out: struct xnn_operator,
+# xnn_convolution_operator, one and two and three compute_parameters, xnn_ukernel_igemm, gemm_types, igemm_op_context,
+# dwconv_op_context, gemm_op_context, reduce_context, a time stamp an operator object.
+OPERATOR, CONVOLUTION, COMPUTE, COMPUTE_2, COMPUTE_3 = 520, 232, 88, 184, 264
+IGEMM_KERNEL, GEMM_KERNEL, IGEMM_CONTEXT, DWCONV_CONTEXT, GEMM_CONTEXT, REDUCE_CONTEXT = 264, 296, 408, 344, 696, 216
+CONVOLUTION_NODE = OPERATOR + COMPUTE_3 + CONVOLUTION + IGEMM_KERNEL  # create_convolution2d_nhwc
+FULLY_CONNECTED_NODE = OPERATOR + COMPUTE_2 + CONVOLUTION + GEMM_KERNEL + GEMM_CONTEXT  # create_fully_connected_nc
+POOLING_NODE = OPERATOR + COMPUTE + CONVOLUTION  # create_max_pooling2d_nhwc, create_average_pooling2d_nhwc
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """`structures` and `packed`: what is held from creation on; `shaped`: what the first run adds on the heap;
+    `workspace`: scratch the planner places while the operator runs."""
+
+    structures: int
+    packed: int = 0
+    shaped: int = 0
+    workspace: int = 0
+
+
+SIMPLE = Cost(OPERATOR + COMPUTE)  # binary, transpose, slice, softmax, pad
+UNARY = Cost(OPERATOR + COMPUTE_2)  # unary-elementwise-nc.c; reshape and copy run as one
+LOOK_UP = Cost(OPERATOR + COMPUTE_2 + 2 * usable_bytes(256))  # the table as a value, and the operator's copy
+
+
+def concatenation(parts: int) -> Cost:
+    """A copy operator for each part: src/subgraph/concatenate.c."""
+    return Cost(parts * (OPERATOR + COMPUTE_2))
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How an operator computes: bytes of an activation, a weight and a bias, and of a channel's scale."""
+
+    name: str
+    element: int
+    weight: int
+    bias: int
+    scale: int
+
+
+F32 = Precision("f32", 4, 4, 4, 0)
+F16 = Precision("f16", 2, 2, 2, 0)
+QS8 = Precision("qs8_qc8w", 1, 1, 4, 4)  # scale: extra_weights_bytes = sizeof(float) of the qs8_qc8w variants
+
+
+def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
+    """The kernel of a fully connected operator with `channels` outputs: init_gemm_config, xnn_use_nr2."""
+    if precision is QS8:
+        return tiles.qs8_gemm
+    if precision is F16 and tiles.f16_gemm is not None:
+        return tiles.f16_gemm
+    wide, narrow = tiles.f32_gemm, tiles.f32_narrow
+    waste, less = -channels % wide.nr, -channels % narrow.nr
+    return narrow if wide.nr > channels or (less < waste and waste * 100 > channels) else wide
+
+
+def _igemm(tiles: Tiles, precision: Precision, group_channels: int) -> Gemm:
+    if precision is QS8:
+        return tiles.qs8_gemm
+    if precision is F16 and tiles.f16_gemm is not None:
+        return tiles.f16_gemm
+    return tiles.f32_narrow if tiles.f32_igemm.nr > group_channels else tiles.f32_igemm
+
+
+def packed_bytes(
+    gemm: Gemm, precision: Precision, inputs: int, outputs: int, taps: int, alignment: int, groups: int = 1
+) -> int:
+    """Return the packed weights of `groups` products of `taps` x `inputs` by `outputs`: create_igemm's arithmetic.
+
+    Each output channel, padded to `nr`, has its bias, its scale and `taps` rows of inputs padded to `kr * sr`.
+    """
+    row = taps * round_up(inputs, gemm.kr * gemm.sr) * precision.weight + precision.bias + precision.scale
+    return round_up(row * round_up(outputs, gemm.nr) * groups, alignment)
+
+
+def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: int) -> Cost:
+    gemm = _gemm(tiles, precision, outputs)
+    packed = packed_bytes(gemm, precision, inputs, outputs, 1, tiles.alignment)
+    return Cost(FULLY_CONNECTED_NODE, usable_bytes(packed, tiles.alignment))
+
+
+def convolution(
+    tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
+) -> Cost:
+    """A 2-D convolution with `weight` as PyTorch has it and `params` as `edge` writes them."""
+    stride_h, stride_w, pad_h, pad_w, _, dilation_w, groups = params[:7]
+    outputs, inputs, kernel_h, kernel_w = weight
+    taps, group_outputs = kernel_h * kernel_w, outputs // groups
+    padded = bool(pad_h or pad_w)
+    # One channel a group is depthwise; `vmulcaddc_config` is never set at this commit, so that 1x1 is as well.
+    depthwise = inputs == 1 and group_outputs == 1
+    if taps == 1 and stride_h == stride_w == 1 and not padded and groups == 1 and inputs + group_outputs > 2:
+        return fully_connected(tiles, precision, inputs, outputs)  # xnn_define_convolution_2d
+    if depthwise:
+        dwconv = {"f32": tiles.f32_dwconv, "qs8_qc8w": tiles.qs8_dwconv}.get(precision.name) or tiles.f16_dwconv or {}
+        primary = min((tile for tile in dwconv if tile >= taps), default=0)
+        if primary:
+            channels = round_up(outputs, dwconv[primary])
+            packed = (primary * precision.weight + precision.bias + precision.scale) * channels
+            packed = round_up(packed, tiles.alignment)
+            zero = usable_bytes(EXTRA_BYTES + channels * precision.element) if padded else 0
+            step_w = min(stride_w, kernel_w) if dilation_w == 1 else kernel_w
+            pointers = out_hw[0] * (taps + (out_hw[1] - 1) * step_w * kernel_h) + primary - taps
+            indirection = round_up(pointers * tiles.pointer_bytes, tiles.alignment)
+            packed = usable_bytes(packed, tiles.alignment) + zero
+            return Cost(CONVOLUTION_NODE + DWCONV_CONTEXT, packed, usable_bytes(indirection))
+    gemm = _igemm(tiles, precision, group_outputs)
+    packed = packed_bytes(gemm, precision, inputs, group_outputs, taps, tiles.alignment, groups)
+    zero = usable_bytes(EXTRA_BYTES + round_up(inputs, gemm.kr * gemm.sr) * precision.element) if padded else 0
+    pixels = out_hw[0] * out_hw[1]
+    indirection = tiles.pointer_bytes * taps * round_up(pixels, gemm.rows_for(pixels))
+    packed = usable_bytes(packed, tiles.alignment) + zero
+    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(indirection))
+
+
+def transposed_convolution(
+    tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
+) -> Cost:
+    """`conv_transpose2d`: src/operators/deconvolution-nhwc.c; strided ones run as one sub-convolution a phase."""
+    stride_h, stride_w, _, _, dilation_h, dilation_w, groups = params[:7]
+    channels, group_outputs, kernel_h, kernel_w = weight
+    inputs, taps = channels // groups, kernel_h * kernel_w
+    gemm = _igemm(tiles, precision, group_outputs)
+    by_phase = max(stride_h, stride_w) > 1 == dilation_h == dilation_w and stride_w <= kernel_w and stride_h <= kernel_h
+    phases = stride_h * stride_w if by_phase else 1
+    k_stride = round_up(inputs, gemm.kr * gemm.sr)
+    packed = round_up(group_outputs, gemm.nr) * (
+        taps * k_stride * precision.weight + (precision.bias + precision.scale) * phases
+    )
+    packed = round_up(packed * groups, tiles.alignment)
+    zero = usable_bytes(EXTRA_BYTES + k_stride * precision.element)
+    if by_phase:
+        rows = gemm.mr
+        pointers = taps * out_hw[0] * stride_w * round_up(-(-out_hw[1] // stride_w), rows)
+    else:
+        pixels = out_hw[0] * out_hw[1]
+        pointers = taps * round_up(pixels, gemm.rows_for(pixels))
+    packed = usable_bytes(packed, tiles.alignment) + zero
+    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(pointers * tiles.pointer_bytes))
+
+
+def batch_matmul(tiles: Tiles, precision: Precision, batch: int, k: int, n: int) -> Cost:
+    """A product of two activations: the right side is packed into the workspace each run."""
+    gemm = tiles.f16_gemm if precision is F16 and tiles.f16_gemm is not None else tiles.f32_gemm
+    row = round_up(k, gemm.kr * gemm.sr) * precision.weight + precision.bias
+    structures = OPERATOR + COMPUTE_3 + GEMM_KERNEL + GEMM_CONTEXT
+    return Cost(structures, 0, 0, batch * round_up(n, gemm.nr) * row)
+
+
+def max_pooling(tiles: Tiles, params: tuple[int, ...], out_hw: tuple[int, int]) -> Cost:
+    """`params`: kernel, stride, padding, dilation. The indirection buffer covers every output row."""
+    kernel_h, kernel_w, _, stride_w = params[:4]
+    step_w = kernel_w if params[7] > 1 else min(stride_w, kernel_w)
+    pointers = out_hw[0] * (kernel_h * kernel_w + (out_hw[1] - 1) * step_w * kernel_h) + kernel_h * kernel_w - 1
+    return Cost(POOLING_NODE, 0, usable_bytes(pointers * tiles.pointer_bytes))
+
+
+def average_pooling(
+    tiles: Tiles, precision: Precision, params: tuple[int, ...], channels: int, out_hw: tuple[int, int]
+) -> Cost:
+    """`params`: kernel, stride, padding. Rows that touch no padding share one row of pointers (`*_compressed`)."""
+    kernel_h, kernel_w, stride_h, stride_w, pad_h, pad_w = params[:6]
+    step_w = min(stride_w, kernel_w)
+    rows = 2 * -(-pad_h // stride_h) + 1
+    pointers = rows * (kernel_h * kernel_w + (out_hw[1] - 1) * step_w * kernel_h) + kernel_h * kernel_w - 1
+    zero = channels * precision.element + EXTRA_BYTES
+    pixelwise = out_hw[0] * out_hw[1] * precision.element if pad_h or pad_w else 0
+    return Cost(POOLING_NODE, 0, pointers * tiles.pointer_bytes + zero + pixelwise)
+
+
+def global_pooling(precision: Precision, channels: int) -> Cost:
+    """A mean over both inner axes: a zero row, and where sums are wider than elements, a workspace for them."""
+    wider = 0 if precision is F32 else channels * 4 + EXTRA_BYTES
+    return Cost(OPERATOR + COMPUTE + REDUCE_CONTEXT, 0, channels * precision.element + EXTRA_BYTES, wider)
+
+
+def resize_bilinear(tiles: Tiles, precision: Precision, out_hw: tuple[int, int]) -> Cost:
+    """Four pointers and two weights an output pixel, on the heap from the first run on."""
+    pixels = out_hw[0] * out_hw[1]
+    weights = 2 * (4 if precision is F32 else 2)
+    return Cost(POOLING_NODE, 0, pixels * (4 * tiles.pointer_bytes + weights))

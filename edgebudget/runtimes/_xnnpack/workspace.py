@@ -1,0 +1,81 @@
+"""A delegate's workspace: which values share memory, and what is alive at each node.
+
+Read in XNNPACK's src/runtime.c: xnn_plan_memory, optimize_tensor_allocation_for_in_place_operations,
+initialize_workspace_values.
+"""
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, Usage, arena_bytes, rounded_nbytes
+from edgebudget.runtimes._xnnpack.subgraph import Subgraph
+
+_IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`nbytes` as allocated, 0 where nothing is planned; bytes and elements alive while each node runs."""
+
+    nbytes: int
+    alive: tuple[int, ...]
+    alive_numel: tuple[int, ...]
+
+
+def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspace:
+    """Return the workspace XNNPACK plans for `sub`, whose floating-point values take `element_bytes`. Pure.
+
+    A unary, binary, copy, softmax or reshape node writes over an input of its output's size when both have one reader.
+    """
+    first, last, readers = _lifetimes(sub)
+    sizes = [0 if outside else nbytes for nbytes, outside in zip(sub.sizes, sub.external, strict=True)]
+    root = list(range(len(sizes)))
+    for node in sub.nodes:
+        result = node.output
+        if node.kind not in _IN_PLACE or sub.external[result] or len(readers[result]) != 1:
+            continue
+        for value in node.inputs:
+            if not sub.external[value] and len(readers[value]) == 1 and sub.sizes[value] == sub.sizes[result]:
+                root[result] = root[value]
+                sizes[result] = 0
+                last[root[value]] = readers[result][0]
+                break
+    count = len(sub.nodes)
+    change, elements = [0] * (count + 1), [0] * (count + 1)
+    usages = []
+    for value, nbytes in enumerate(sizes):
+        if not nbytes or first[value] < 0:
+            continue
+        start, end = first[value], last[value]
+        usages.append(Usage(rounded_nbytes(nbytes, alignment), start, end))
+        numel = nbytes if sub.int8[value] else nbytes // element_bytes
+        change[start] += nbytes
+        change[end + 1] -= nbytes
+        elements[start] += numel
+        elements[end + 1] -= numel
+    for i, node in enumerate(sub.nodes):
+        if node.cost.workspace:
+            usages.append(Usage(rounded_nbytes(node.cost.workspace, alignment), i, i))
+    arena = arena_bytes(usages)
+    return Workspace(
+        arena + 2 * EXTRA_BYTES if arena else 0,
+        tuple(accumulate(change[:count])),
+        tuple(accumulate(elements[:count])),
+    )
+
+
+def _lifetimes(sub: Subgraph) -> tuple[list[int], list[int], list[list[int]]]:
+    count = len(sub.sizes)
+    first, last = [-1] * count, [0] * count
+    readers: list[list[int]] = [[] for _ in range(count)]
+    for i, node in enumerate(sub.nodes):
+        for value in dict.fromkeys(node.inputs):
+            if first[value] < 0:
+                first[value] = i
+            last[value] = i
+            readers[value].append(i)
+        output = node.output
+        if first[output] < 0:
+            first[output] = i
+        last[output] = i
+    return first, last, readers

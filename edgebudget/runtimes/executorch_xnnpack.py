@@ -1,0 +1,180 @@
+"""ExecuTorch with the XNNPACK delegate: packed weights, a workspace, and an arena for what crosses delegates.
+
+Modelled from ExecuTorch 1.5.1 and the XNNPACK it vendors, as its wheel and CMake presets build it: one workspace
+shared by all delegates (EXECUTORCH_XNNPACK_SHARED_WORKSPACE), no weights cache (EXECUTORCH_XNNPACK_ENABLE_WEIGHT_CACHE
+off), program file mapped.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.graph import TracedGraph
+from edgebudget.planning import Buffer
+from edgebudget.runtimes._functional import functionalize
+from edgebudget.runtimes._glibc import usable_bytes
+from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+from edgebudget.runtimes._xnnpack.lowering import lower
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, arena_bytes, planned, steps_of
+from edgebudget.runtimes._xnnpack.partition import partition
+from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
+from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.target import Target
+
+X86_RUNTIME_BYTES = int(6.6 * 2**20)
+"""Pages of a standalone C++ process on x86-64 Linux: 5.6 MiB before it loads a model, 0.5 to 1.6 MiB of code touched
+while it loads and runs one (six recorded programs)."""
+
+ARM_RUNTIME_BYTES = int(5.3 * 2**20)
+"""The same on 64-bit Arm Linux: 2.4 MiB before, 2.6 to 3.6 MiB of code touched (six recorded programs)."""
+
+_ELEMENT = {"float32": "float32", "float16": "float16", "int8": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class _ExecutorchXnnpack:
+    name: str = "executorch-xnnpack"
+    description: str = (
+        "ExecuTorch with the XNNPACK delegate: weights packed at load beside the mapped file, one workspace planned by "
+        "XNNPACK, indirection buffers at the first run, and an arena for inputs, outputs and what stays outside."
+    )
+
+    def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
+        """Return the heap at the load and inference peaks, part by part: float32, float16, and int8 by static PT2E.
+
+        `inference_heap_bytes` is packed weights + `activation_bytes` + `workspace_bytes`, the last being indirection
+        buffers, zero rows and XNNPACK's own structures. `Unsupported` for other options, and for float16 where the
+        processor has no half-precision arithmetic. Pure.
+        """
+        element = _ELEMENT.get(option.name)
+        if element is None:
+            return Unsupported(
+                f"What the XNNPACK delegate takes under {option.name} is not modelled; float32, float16 and int8 are."
+            )
+        tiles = tiles_for(target)
+        if element == "float16" and tiles.f16_gemm is None:
+            return Unsupported(
+                "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
+            )
+        functional = functionalize(graph)
+        quantization = quantize(functional) if option.name == "int8" else FLOAT
+        edge = lower(graph, functional, quantization, element)
+        return _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+
+
+def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
+    readers: dict[int, list[EdgeOp]] = {}
+    for op in edge.ops:
+        for value in dict.fromkeys(op.inputs):
+            readers.setdefault(value, []).append(op)
+    partition(edge)
+    steps = steps_of(edge, readers)
+    delegates = {s.delegate: compile_delegate(s, edge, readers, tiles) for s in steps if s.delegate >= 0}
+    buffers = planned(edge, steps)
+    arena = usable_bytes(arena_bytes(buffers) + (DELEGATE_SLACK_BYTES if delegates else 0))
+    packed = sum(d.packed_bytes for d in delegates.values())
+    structures = sum(d.structure_bytes for d in delegates.values())
+    load_heap = _load_peak(arena, steps, delegates)
+    added, workspace = _first_run(steps, delegates)
+    outside = _constants_outside(edge, steps)
+    storage = sum(edge.stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    timeline, numel = _timeline(edge, steps, delegates, buffers)
+    peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
+    return MemoryLayout(
+        activation_lower_bound_bytes=timeline[peak][2] if timeline else 0,
+        activation_bytes=arena + workspace,
+        activation_total_bytes=sum(b.nbytes for b in buffers) + sum(d.total_bytes for d in delegates.values()),
+        activation_peak_numel=numel[peak] if numel else 0,
+        workspace_bytes=structures + added - workspace,
+        load_heap_bytes=load_heap,
+        inference_heap_bytes=arena + packed + structures + added,
+        load_mapped_bytes=storage,
+        inference_mapped_bytes=outside,
+        storage_bytes=storage,
+        runtime_bytes=runtime_bytes,
+        peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
+        timeline=tuple([(f"{module}: {name}", nbytes) for module, name, nbytes in timeline]),
+        tensors=tuple([LiveTensor(f"crossing {b.id}", b.nbytes, b.first, b.last) for b in buffers]),
+        unmodelled_ops=tuple(sorted(edge.unmodelled)),
+        notes=_notes(steps),
+    )
+
+
+def _load_peak(arena: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> int:
+    """Return the heap's peak while loading: each delegate's tables stand beside what it packs until it is compiled."""
+    held = peak = arena
+    for step in steps:
+        if step.delegate >= 0:
+            delegate = delegates[step.delegate]
+            held += delegate.packed_bytes + delegate.structure_bytes
+            peak = max(peak, held + delegate.transient_bytes)
+    return peak
+
+
+def _first_run(steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
+    """Return what a first run adds to the heap at its peak, and the workspace it leaves.
+
+    The workspace is shared, and grows when a delegate needs more: the larger block is allocated before the smaller one
+    is freed (XNNPACK's runtime.c, initialize_workspace_values).
+    """
+    shaped = workspace = peak = 0
+    for step in steps:
+        if step.delegate < 0:
+            continue
+        delegate = delegates[step.delegate]
+        shaped += delegate.shaped_bytes
+        if delegate.workspace_bytes > workspace:
+            peak = max(peak, shaped + workspace + delegate.workspace_bytes)
+            workspace = delegate.workspace_bytes
+        peak = max(peak, shaped + workspace)
+    return peak, workspace
+
+
+def _constants_outside(edge: EdgeGraph, steps: Sequence[Step]) -> int:
+    """Return the bytes of weights that portable operators read from the mapped file."""
+    read = {v for s in steps if s.delegate < 0 for op in s.ops for v in op.inputs if edge.constant[v]}
+    return sum(edge.nbytes(v) for v in read)
+
+
+def _timeline(
+    edge: EdgeGraph, steps: Sequence[Step], delegates: Mapping[int, Delegate], buffers: Sequence[Buffer]
+) -> tuple[list[tuple[str, str, int]], list[int]]:
+    """Return (module, operator, bytes alive) for every node in the order they run, and the elements alive at each.
+
+    What crosses delegates is alive in the arena, what stays within one in the workspace while its node runs.
+    """
+    change, elements = [0] * (len(steps) + 3), [0] * (len(steps) + 3)
+    for buffer in buffers:
+        count = edge.numel(buffer.id if buffer.id >= 0 else ~buffer.id)
+        change[buffer.first] += buffer.nbytes
+        change[buffer.last + 1] -= buffer.nbytes
+        elements[buffer.first] += count
+        elements[buffer.last + 1] -= count
+    timeline: list[tuple[str, str, int]] = []
+    numel: list[int] = []
+    alive, count = change[0], elements[0]
+    for i, step in enumerate(steps, 1):
+        alive += change[i]
+        count += elements[i]
+        if step.delegate < 0:
+            timeline.append((step.ops[0].module, step.ops[0].target, alive))
+            numel.append(count)
+            continue
+        delegate = delegates[step.delegate]
+        for (module, name), nbytes, held in zip(delegate.names, delegate.alive, delegate.alive_numel, strict=True):
+            timeline.append((module, name, alive + nbytes))
+            numel.append(count + held)
+    return timeline, numel
+
+
+def _notes(steps: Sequence[Step]) -> tuple[str, ...]:
+    outside = sorted({s.ops[0].target for s in steps if s.delegate < 0})
+    if not outside:
+        return ()
+    inside = sum(1 for s in steps if s.delegate >= 0)
+    return (f"{inside} XNNPACK delegates; portable kernels run {', '.join(outside)}.",)
+
+
+RUNTIME = _ExecutorchXnnpack()

@@ -1,0 +1,108 @@
+"""ONNX Runtime on the CPU: its graph, its blocked layout on x86-64, its planner and arena, and what loading takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.graph import TracedGraph
+from edgebudget.planning import ArenaPlan, Buffer, live_bytes
+from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
+from edgebudget.runtimes._onnxruntime.load import load
+from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.target import Target
+
+RUNTIME_BYTES = 8_600 * 1024
+"""Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`, measured
+with onnxruntime 1.31.1 on x86-64 Linux; 7,740 KiB after loading and 8,120 to 8,960 KiB after three runs, whatever the
+model. What the session allocates whatever the model is part of the heap."""
+
+NOTES = (
+    "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread; three runs.",
+    "A convolution with a folded BatchNorm has a bias; the exporter drops one that is zero, as untrained weights have.",
+    "The caller's own copy of the inputs is not counted.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnnxRuntime:
+    name: str = "onnxruntime"
+    description: str = (
+        "ONNX Runtime's CPU provider: initializers copied at load and, on x86-64, reordered into channel blocks; "
+        "activations in an arena whose regions double."
+    )
+
+    def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
+        """Return the session's heap while loading and over several runs on one thread."""
+        if option.name not in ("float32", "int8"):
+            return Unsupported(f"The model of ONNX Runtime's CPU provider covers float32 and int8, not {option.name}.")
+        if target.pointer_bits != 64:
+            return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
+        return _lay_out(graph, compile_program(graph, channel_block(target), int8=option.name == "int8"))
+
+
+def channel_block(target: Target) -> int:
+    """Return the channels in a block of the layout pass, 1 where it does not run.
+
+    core/mlas/lib/platform.cpp: 16 with AVX-512, 8 on other x86-64; the released Arm wheels have no blocked kernels.
+    `x86-64-v2` and `-v3` are the levels of the psABI without AVX-512.
+    """
+    if not target.is_x86:
+        return 1
+    return 8 if target.isa.endswith(("-v1", "-v2", "-v3")) else 16
+
+
+def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
+    order = program.order
+    planned = plan(program.graph, order)
+    loading = load(
+        program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm
+    )
+    runs = simulate(planned, loading.arena)
+    steps = max(len(order), 1)
+    curve = live_bytes(planned.lifetimes, steps)
+    bound = max(curve)
+    at = curve.index(bound)
+    scratch = max((sum(node.scratch) for node in order), default=0)
+    stored = sum(program.graph.values[v].nbytes for v in program.exported.initializers)
+    names = [_name(graph, node.op, node.kind) for node in order]
+    peak_op = graph.ops[order[at].op] if order else None
+    return MemoryLayout(
+        activation_lower_bound_bytes=bound,
+        activation_bytes=runs.nbytes - min(scratch, runs.nbytes - bound),
+        activation_total_bytes=sum(program.graph.values[v].nbytes for node in order for v in node.outputs),
+        activation_peak_numel=sum(
+            b.nbytes // program.graph.values[b.id].itemsize for b in planned.lifetimes if b.first <= at <= b.last
+        ),
+        workspace_bytes=min(scratch, runs.nbytes - bound) + max(loading.weight_nbytes - stored, 0),
+        load_heap_bytes=loading.peak_nbytes,
+        inference_heap_bytes=loading.nbytes + runs.nbytes,
+        load_mapped_bytes=0,
+        inference_mapped_bytes=0,
+        storage_bytes=program.exported.file_nbytes(program.graph),
+        runtime_bytes=RUNTIME_BYTES,
+        peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
+        timeline=tuple(zip(names, curve, strict=False)),
+        tensors=tuple(_live(held, names, steps) for held in planned.buffers),
+        arena=_arena(planned.buffers, *pattern(planned, {b.value: b.nbytes for b in planned.buffers if not b.result})),
+        unmodelled_ops=program.unmodelled_ops,
+        notes=NOTES,
+    )
+
+
+def _name(graph: TracedGraph, op: int, kind: str) -> str:
+    return f"{graph.ops[op].module}: {kind}"
+
+
+def _live(held: Held, names: Sequence[str], steps: int) -> LiveTensor:
+    return LiveTensor(names[held.first], held.nbytes, held.first, min(held.last, steps - 1))
+
+
+def _arena(buffers: Sequence[Held], nbytes: int, blocks: Sequence[tuple[int, int, int]]) -> ArenaPlan:
+    """Return the memory pattern: what all runs but the first take as one block."""
+    lifetimes = {held.value: held for held in buffers}
+    placed = tuple(Buffer(v, size, lifetimes[v].first, lifetimes[v].last) for v, _, size in blocks)
+    return ArenaPlan(placed, tuple(offset for _, offset, _ in blocks), nbytes)
+
+
+RUNTIME = _OnnxRuntime()

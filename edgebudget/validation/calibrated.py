@@ -1,0 +1,67 @@
+"""What a calibrated verdict would have said of each measured model. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from edgebudget.calibration.model import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The measured peak of a process over the idle runtime, and the interval that was given for it."""
+
+    model: str
+    runtime: str
+    dtype: str
+    measured_bytes: int
+    interval: Interval
+
+    @property
+    def error(self) -> float:
+        """(estimated - measured) / measured."""
+        return self.interval.peak_bytes / self.measured_bytes - 1
+
+    @property
+    def covered(self) -> bool:
+        return self.interval.low_bytes <= self.measured_bytes <= self.interval.high_bytes
+
+    @property
+    def false_go(self) -> bool:
+        """Whether some budget would have been called enough that was not: the peak lies above the interval."""
+        return self.measured_bytes > self.interval.high_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How the intervals of one runtime and dtype did over a set of models."""
+
+    runtime: str
+    dtype: str
+    count: int
+    median: float
+    p95: float
+    worst: float
+    covered: int
+    false_go: int
+
+
+def summarize_verdicts(judged: Sequence[Judged]) -> tuple[Verdicts, ...]:
+    """Return errors, coverage and false GO by runtime and dtype, in the order they first appear."""
+    groups: dict[tuple[str, str], list[Judged]] = {}
+    for one in judged:
+        groups.setdefault((one.runtime, one.dtype), []).append(one)
+    return tuple(_verdicts(key, group) for key, group in groups.items())
+
+
+def _verdicts(key: tuple[str, str], group: Sequence[Judged]) -> Verdicts:
+    errors = sorted(abs(one.error) for one in group)
+    return Verdicts(
+        *key,
+        count=len(group),
+        median=median(errors),
+        p95=errors[-(-95 * len(errors) // 100) - 1],
+        worst=errors[-1],
+        covered=sum(one.covered for one in group),
+        false_go=sum(one.false_go for one in group),
+    )

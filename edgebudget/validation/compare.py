@@ -1,0 +1,125 @@
+"""One measurement and the estimate for the same model, side by side. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from edgebudget.estimation import MemoryEstimate
+from edgebudget.graph import Role
+from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes.interface import MemoryLayout, Unsupported
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One figure of one model: what it really took and what was estimated, both in bytes over the idle runtime."""
+
+    model: str
+    family: str
+    part: str
+    runtime: str
+    dtype: str
+    figure: str
+    measured_bytes: int
+    estimated_bytes: int
+    baselines: tuple[tuple[str, int], ...] = ()  # what simpler methods say for the same figure
+
+    @property
+    def error(self) -> float:
+        """(estimated - measured) / measured."""
+        return self.estimated_bytes / self.measured_bytes - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The errors of one figure over a set of models, as fractions; `bias` is the median of the signed errors."""
+
+    runtime: str
+    dtype: str
+    figure: str
+    count: int
+    median: float
+    p95: float
+    worst: float
+    worst_model: str
+    bias: float
+
+
+def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, part: str) -> tuple[Comparison, ...]:
+    """Return every figure that `measurement` holds, beside what `estimate` says; none where it is Unsupported.
+
+    Heap and process are over the idle process that has the runtime loaded. Where a phase took nothing, the relative
+    error has no meaning and the figure is left out.
+    """
+    layout = estimate.layout
+    if isinstance(layout, Unsupported):
+        return ()
+    figures = _figures(measurement, estimate, layout)
+    return tuple(
+        Comparison(
+            measurement.subject.model,
+            family,
+            part,
+            estimate.runtime,
+            estimate.dtype,
+            name,
+            measured,
+            estimated,
+            _baselines(estimate, layout) if name == "inference heap" else (),
+        )
+        for name, measured, estimated in figures
+        if measured > 0
+    )
+
+
+def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> list[tuple[str, int, int]]:
+    figures = []
+    if m.artefact.nbytes is not None:
+        figures.append(("file", m.artefact.nbytes, layout.storage_bytes))
+    if m.artefact.planned_bytes is not None and estimate.runtime == "executorch":
+        figures.append(("planned arena", sum(m.artefact.planned_bytes), layout.activation_bytes))
+    if m.observation.allocator is not None:
+        inputs_bytes = sum(s.nbytes for s in estimate.graph.of_role(Role.INPUT))
+        peak = layout.activation_bytes + layout.workspace_bytes - inputs_bytes
+        figures.append(("allocator peak", m.observation.allocator.peak_bytes, peak))
+    else:
+        figures += [
+            ("load heap", m.load_heap_bytes, layout.load_heap_bytes),
+            ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
+            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes),
+            (
+                "inference process",
+                m.inference_process_bytes,
+                layout.inference_heap_bytes + layout.inference_mapped_bytes,
+            ),
+        ]
+    return figures
+
+
+def _baselines(estimate: MemoryEstimate, layout: MemoryLayout) -> tuple[tuple[str, int], ...]:
+    weights = estimate.parameter_bytes + estimate.buffer_bytes
+    return (
+        ("sum of tensors", weights + layout.activation_total_bytes),
+        ("liveness", weights + layout.activation_lower_bound_bytes),
+    )
+
+
+def summarize(comparisons: Sequence[Comparison]) -> tuple[Summary, ...]:
+    """Return the errors by runtime, dtype and figure, in the order they first appear."""
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        groups.setdefault((comparison.runtime, comparison.dtype, comparison.figure), []).append(comparison)
+    return tuple(_summary(key, group) for key, group in groups.items())
+
+
+def _summary(key: tuple[str, str, str], group: Sequence[Comparison]) -> Summary:
+    worst = max(group, key=lambda c: abs(c.error))
+    sizes = sorted(abs(c.error) for c in group)
+    return Summary(
+        *key,
+        count=len(group),
+        median=median(sizes),
+        p95=sizes[min(len(sizes) - 1, -(-95 * len(sizes) // 100) - 1)],
+        worst=abs(worst.error),
+        worst_model=worst.model,
+        bias=median(c.error for c in group),
+    )

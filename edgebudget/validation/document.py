@@ -1,0 +1,43 @@
+"""The validation report: the tables, and what stands behind them."""
+
+from collections.abc import Sequence
+
+from edgebudget.measure.interface import Measurement
+from edgebudget.validation.calibrated import Judged, summarize_verdicts
+from edgebudget.validation.compare import Comparison
+from edgebudget.validation.table import baseline_table, error_table, model_table, verdict_table
+
+
+def document(
+    measurements: Sequence[Measurement],
+    comparisons: Sequence[Comparison],
+    judged: Sequence[Judged],
+    *,
+    with_models: bool = False,
+) -> str:
+    """Return the report as Markdown, the same for the same measurements and code."""
+    models = {m.subject.model for m in measurements}
+    machines = sorted({f"{m.provenance.cpu}, {m.provenance.isa}" for m in measurements})
+    versions = sorted({f"{k} {v}" for m in measurements for k, v in m.provenance.versions.items()})
+    days = sorted(m.provenance.measured_at[:10] for m in measurements)
+    parts = [
+        "# Estimate against measurement\n",
+        f"{len(measurements)} measurements of {len(models)} models on {'; '.join(machines)}"
+        + (f", {days[0]} to {days[-1]}" if days else "")
+        + f", with {', '.join(versions)}.\n",
+        "Heap: bytes live at the peak, by an allocation counter. Process: `VmHWM`. Both over the idle process that has "
+        "the runtime loaded. Error: (estimated - measured) / measured; median, p95 and worst of its size, bias its "
+        "median with sign. These are raw estimates, without any calibration.\n",
+        error_table(comparisons),
+        "## The same heap by simpler methods\n",
+        "Weights and the sum of all activations, and weights and the most activations alive at once, against the heap "
+        "at inference.\n",
+        baseline_table(comparisons),
+        "## Verdicts\n",
+        "The process's peak after calibration, the interval a check would have given, and how often a budget would "
+        "have been called enough that was not.\n",
+        verdict_table(summarize_verdicts(judged)),
+    ]
+    if with_models:
+        parts += ["## Every model\n", model_table(comparisons)]
+    return "\n".join(parts)

@@ -1,0 +1,41 @@
+"""The recorded measurements, compared and judged."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from edgebudget.calibration.store import Calibrations
+from edgebudget.errors import EdgeBudgetError
+from edgebudget.evidence import estimate_of, family_of
+from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes.interface import Unsupported
+from edgebudget.validation.calibrated import Judged
+from edgebudget.validation.compare import Comparison, compare
+from edgebudget.verdict import uncalibrated
+
+
+def compared(measurements: Iterable[Measurement], part: str) -> Iterator[Comparison]:
+    """Yield every figure of `measurements` beside its estimate; what cannot be estimated is left out."""
+    for measurement in measurements:
+        try:
+            made = estimate_of(measurement)
+        except EdgeBudgetError:
+            continue
+        yield from compare(measurement, made, family_of(measurement.subject.model), part)
+
+
+def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> Iterator[Judged]:
+    """Yield the interval that a check gives for each measurement, the runtime's own cost left out on both sides."""
+    for measurement in measurements:
+        try:
+            made = estimate_of(measurement)
+        except EdgeBudgetError:
+            continue
+        if isinstance(made.layout, Unsupported) or measurement.observation.allocator is not None:
+            continue
+        layout = replace(made.layout, runtime_bytes=0)
+        isa = measurement.provenance.isa
+        calibration = calibrations.find(made.runtime, made.dtype, isa)
+        raw_peak_bytes = replace(made, layout=layout).raw_peak_bytes
+        interval = calibration.interval(layout, isa) if calibration else uncalibrated(raw_peak_bytes)
+        measured_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        yield Judged(measurement.subject.model, made.runtime, made.dtype, measured_bytes, interval)

@@ -1,0 +1,132 @@
+"""Planners and their verifier: by hand, and over random lifetimes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebudget.planning import (
+    ArenaPlan,
+    Buffer,
+    Planner,
+    PlanError,
+    align,
+    greedy_by_size,
+    live_bytes,
+    lower_bound,
+    naive,
+    verify_plan,
+)
+
+PLANNERS = [naive, greedy_by_size]
+alignments = st.sampled_from([1, 4, 16, 64])
+
+
+@st.composite
+def lifetimes(draw: st.DrawFn) -> list[Buffer]:
+    count = draw(st.integers(0, 12))
+    spans = [sorted(draw(st.tuples(st.integers(-1, 9), st.integers(-1, 9)))) for _ in range(count)]
+    return [Buffer(i, draw(st.integers(0, 200)), first, last) for i, (first, last) in enumerate(spans)]
+
+
+def overlap(one: Buffer, other: Buffer) -> bool:
+    return one.first <= other.last and other.first <= one.last
+
+
+@pytest.mark.parametrize("planner", PLANNERS)
+@given(buffers=lifetimes(), alignment=alignments)
+def test_no_two_live_buffers_share_a_byte(planner: Planner, buffers: list[Buffer], alignment: int) -> None:
+    plan = planner(buffers, alignment)
+    verify_plan(plan, alignment)
+    assert plan.buffers == tuple(buffers)
+    for i, one in enumerate(buffers):  # once more, without the verifier
+        assert plan.offsets[i] % alignment == 0
+        assert 0 <= plan.offsets[i] <= plan.nbytes - one.nbytes
+        for j, other in enumerate(buffers[:i]):
+            apart = plan.offsets[i] + one.nbytes <= plan.offsets[j] or plan.offsets[j] + other.nbytes <= plan.offsets[i]
+            assert apart or not overlap(one, other) or 0 in (one.nbytes, other.nbytes)
+
+
+@given(buffers=lifetimes(), alignment=alignments)
+def test_the_bound_is_below_greedy_and_greedy_below_naive(buffers: list[Buffer], alignment: int) -> None:
+    bound, greedy = lower_bound(buffers), greedy_by_size(buffers, alignment).nbytes
+    assert bound <= greedy <= naive(buffers, alignment).nbytes
+    assert naive(buffers, alignment).nbytes == sum(align(b.nbytes, alignment) for b in buffers)
+
+
+@given(buffers=lifetimes())
+def test_the_curve_peaks_at_the_bound(buffers: list[Buffer]) -> None:
+    alive = [b for b in buffers if b.last >= 0]  # the curve starts at operator 0
+    curve = live_bytes(alive, 10)
+    assert max(curve) == lower_bound(alive)
+    assert curve == [sum(b.nbytes for b in alive if b.first <= step <= b.last) for step in range(10)]
+
+
+def test_lifetimes_are_cut_to_the_steps() -> None:
+    assert live_bytes([Buffer(0, 5, -1, 99), Buffer(1, 7, 3, 9), Buffer(2, 9, -1, -1)], 2) == [5, 5]
+    assert live_bytes([], 3) == [0, 0, 0]
+    assert lower_bound([]) == 0
+
+
+def test_inclusive_ends_meet() -> None:
+    # the first lives at 0 and 1, the second at 1 and 2: together at 1; the third only after both
+    buffers = [Buffer(0, 10, 0, 1), Buffer(1, 20, 1, 2), Buffer(2, 30, 3, 3)]
+    assert lower_bound(buffers) == 30
+    plan = greedy_by_size(buffers)
+    assert plan.nbytes == 30
+    assert plan.offsets == (20, 0, 0)  # by size: 30 at 0, 20 at 0, 10 above the 20 it meets
+    assert naive(buffers).offsets == (0, 10, 30)
+
+
+def test_greedy_fills_the_first_gap_that_fits() -> None:
+    # 40 at 0 and 30 at 40 are always alive; 20 leaves its gap at 70 free; 10 fits there
+    buffers = [Buffer(0, 40, 0, 9), Buffer(1, 30, 0, 9), Buffer(2, 20, 0, 4), Buffer(3, 10, 5, 9)]
+    assert greedy_by_size(buffers).offsets == (0, 40, 70, 70)
+
+
+def test_greedy_is_not_always_best() -> None:
+    # At operator 2, 2 + 2 + 3 are alive, and 7 would do. Greedy puts 4 and 3 at 0, the first 2 above both at 4, and
+    # between 3 and 4 there is no room for the second 2.
+    buffers = [Buffer(0, 2, 0, 4), Buffer(1, 2, 2, 3), Buffer(2, 3, 1, 2), Buffer(3, 4, 0, 0)]
+    assert lower_bound(buffers) == 7
+    plan = greedy_by_size(buffers)
+    assert (plan.offsets, plan.nbytes) == ((4, 6, 0, 0), 8)
+
+
+def test_alignment_rounds_every_size() -> None:
+    plan = naive([Buffer(0, 1, 0, 0), Buffer(1, 17, 0, 0)], 16)
+    assert (plan.offsets, plan.nbytes) == ((0, 16), 48)
+    assert [align(n, 16) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "nbytes", "alignment", "message"),
+    [
+        ((0, 9), 20, 1, "buffers 0 and 1 overlap at offset 9 at operator 1"),
+        ((0, 0), 20, 1, "overlap"),
+        ((0, 10), 19, 1, "leaves the arena of 19 bytes"),
+        ((-1, 10), 20, 1, "buffer 0 at -1"),
+        ((0, 10), 20, 4, "buffer 1 at 10 is misaligned"),
+    ],
+)
+def test_the_verifier_rejects(offsets: tuple[int, ...], nbytes: int, alignment: int, message: str) -> None:
+    plan = ArenaPlan((Buffer(0, 10, 0, 1), Buffer(1, 10, 1, 2)), offsets, nbytes)
+    with pytest.raises(PlanError, match=message):
+        verify_plan(plan, alignment)
+
+
+@given(buffers=lifetimes(), data=st.data())
+def test_the_verifier_rejects_planted_overlaps(buffers: list[Buffer], data: st.DataObject) -> None:
+    pairs = [
+        (i, j)
+        for i, one in enumerate(buffers)
+        for j, other in enumerate(buffers)
+        if i != j and overlap(one, other) and one.nbytes and other.nbytes
+    ]
+    if not pairs:
+        return
+    plan = greedy_by_size(buffers)
+    moved, onto = data.draw(st.sampled_from(pairs))
+    offsets = list(plan.offsets)
+    offsets[moved] = offsets[onto] + data.draw(st.integers(0, buffers[onto].nbytes - 1))
+    with pytest.raises(PlanError):
+        verify_plan(ArenaPlan(plan.buffers, tuple(offsets), plan.nbytes))

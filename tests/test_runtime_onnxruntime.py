@@ -1,0 +1,387 @@
+"""The model of ONNX Runtime: its parts by hand, whole models against what onnxruntime 1.31.1 took."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from edgebudget.dtypes import DTYPES
+from edgebudget.graph import TracedGraph
+from edgebudget.planning.verify import verify_plan
+from edgebudget.runtimes import RUNTIMES
+from edgebudget.runtimes._onnxruntime import allocation, quantization
+from edgebudget.runtimes._onnxruntime.arena import Arena
+from edgebudget.runtimes._onnxruntime.ir import Graph, Window
+from edgebudget.runtimes._onnxruntime.kernels import convolution_scratch_nbytes, packed_gemm_nbytes
+from edgebudget.runtimes._onnxruntime.load import packings, string_nbytes
+from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes.interface import MemoryLayout, Unsupported
+from edgebudget.runtimes.onnxruntime import channel_block
+from edgebudget.target import Target
+from edgebudget.tracing import trace
+from tests.traces import Forward
+
+MIB = 1 << 20
+X86 = Target(isa="x86-64")
+ARM = Target(isa="armv8-a")
+
+# (model, dtype, load peak, inference peak): heap bytes over an idle process, one thread, three runs, x86-64 with
+# AVX-512, weights at random, counted by an interposed malloc (`malloc_usable_size` of what is live).
+MEASURED_X86 = [
+    ("mobilenet_v2", "float32", 30_189_856, 29_328_064),
+    ("mobilenet_v2", "int8", 10_035_056, 13_151_904),
+    ("resnet18", "float32", 121_540_712, 57_142_528),
+    ("resnet18", "int8", 23_592_344, 36_222_536),
+    ("mobilenet_v3_small", "float32", 17_337_864, 16_185_688),
+    ("mobilenet_v3_small", "int8", 8_576_800, 13_222_624),
+    ("mnasnet1_0", "float32", 37_172_208, 28_499_176),
+    ("mnasnet1_0", "int8", 10_899_512, 13_155_920),
+    ("efficientnet_b0", "float32", 45_854_632, 59_769_240),
+    ("densenet121", "float32", 66_750_720, 71_937_104),
+    ("googlenet", "float32", 58_921_568, 37_927_040),
+    ("convnext_tiny", "float32", 138_924_080, 187_103_000),
+    ("swin_t", "float32", 131_181_776, 260_275_640),
+    ("vgg11", "float32", 1_365_846_904, 567_734_600),
+]
+# The same on an emulated Cortex-A72 with the aarch64 wheel, in MiB. There the exporter had dropped biases of zero.
+MEASURED_ARM = [("mobilenet_v2", 20.38, 32.01), ("resnet18", 55.20, 54.75)]
+
+
+@cache
+def traced(name: str) -> TracedGraph:
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None).eval()
+        return trace(model, (torch.zeros(1, 3, 224, 224),), name=name)
+
+
+def laid_out(graph: TracedGraph, dtype: str = "float32", target: Target = X86) -> MemoryLayout:
+    layout = RUNTIMES.get("onnxruntime").lay_out(graph, DTYPES.get(dtype), target)
+    assert isinstance(layout, MemoryLayout)
+    return layout
+
+
+def kinds(program: Program) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in program.order:
+        counts[node.kind] = counts.get(node.kind, 0) + 1
+    return counts
+
+
+# ---- whole models ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "dtype", "load_bytes", "inference_bytes"), MEASURED_X86)
+def test_heap_peaks_on_x86_are_those_measured(model: str, dtype: str, load_bytes: int, inference_bytes: int) -> None:
+    layout = laid_out(traced(model), dtype)
+
+    assert layout.load_heap_bytes == pytest.approx(load_bytes, rel=0.025)
+    assert layout.inference_heap_bytes == pytest.approx(inference_bytes, rel=0.025)
+    assert layout.unmodelled_ops == ()
+
+
+@pytest.mark.parametrize(("model", "load_mib", "inference_mib"), MEASURED_ARM)
+def test_heap_peaks_on_arm_are_those_measured(model: str, load_mib: float, inference_mib: float) -> None:
+    layout = laid_out(traced(model), target=ARM)
+
+    assert layout.load_heap_bytes / MIB == pytest.approx(load_mib, rel=0.025)
+    assert layout.inference_heap_bytes / MIB == pytest.approx(inference_mib, rel=0.025)
+
+
+def test_the_load_peak_doubles_on_x86_because_filters_are_copied_into_blocks() -> None:
+    on_x86, on_arm = laid_out(traced("resnet18")), laid_out(traced("resnet18"), target=ARM)
+
+    # every filter once more, and three copies of the last 512 x 512 x 3 x 3 one in the making
+    last = 512 * 512 * 9 * 4
+    filters = sum(s.nbytes for s in traced("resnet18").storages if s.role.is_weight and s.nbytes > 4 * 9408 - 1)
+    fully_connected = 1000 * 512 * 4
+    copied = filters - fully_connected + 3 * last
+    assert on_x86.load_heap_bytes - on_arm.load_heap_bytes == pytest.approx(copied - last, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("resnet18", {"Conv": 20, "MaxPool": 1, "ReorderOutput": 1, "ReduceMean": 1, "Reshape": 1, "Gemm": 1}),
+        (
+            "mobilenet_v3_small",
+            {
+                "Conv": 52, "ReorderOutput": 20, "ReduceMean": 10, "ReorderInput": 18, "Mul": 10, "HardSigmoid": 1,
+                "Reshape": 1, "Gemm": 2,
+            },
+        ),
+        (
+            "efficientnet_b0",
+            {
+                "Conv": 81, "QuickGelu": 49, "ReorderOutput": 39, "ReduceMean": 17, "ReorderInput": 32, "Mul": 16,
+                "Reshape": 1, "Gemm": 1,
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_the_optimized_graph_has_the_nodes_that_a_session_saves(model: str, expected: dict[str, int]) -> None:
+    assert kinds(compile_program(traced(model), 16)) == expected
+
+
+def test_a_quantized_resnet_runs_on_integer_kernels_in_channels_last() -> None:
+    assert kinds(compile_program(traced("resnet18"), 16, int8=True)) == {
+        "QuantizeLinear": 2, "Transpose": 2, "QLinearConv": 20, "MaxPool": 1, "QLinearAdd": 8, "DequantizeLinear": 2,
+        "ReduceMean": 1, "Reshape": 1, "QGemm": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("target", [X86, ARM], ids=["x86", "arm"])
+def test_the_parts_hold_together(dtype: str, target: Target) -> None:
+    layout = laid_out(traced("mobilenet_v3_small"), dtype, target)
+
+    assert 0 < layout.activation_lower_bound_bytes <= layout.activation_bytes
+    assert layout.activation_lower_bound_bytes == max(nbytes for _, nbytes in layout.timeline)
+    assert layout.activation_bytes + layout.workspace_bytes < layout.inference_heap_bytes
+    assert layout.load_mapped_bytes == layout.inference_mapped_bytes == 0
+    assert layout.arena is not None
+    verify_plan(layout.arena, 256)
+
+
+def test_int8_takes_a_quarter_of_the_file() -> None:
+    graph = traced("resnet18")
+
+    assert laid_out(graph).storage_bytes == pytest.approx(46_802_960, rel=0.01)
+    assert laid_out(graph, "int8").storage_bytes == pytest.approx(11_800_939, rel=0.02)
+
+
+def test_other_dtypes_and_small_processors_are_refused_with_a_reason() -> None:
+    runtime = RUNTIMES.get("onnxruntime")
+    graph = traced("resnet18")
+
+    half = runtime.lay_out(graph, DTYPES.get("float16"), X86)
+    small = runtime.lay_out(graph, DTYPES.get("float32"), replace(ARM, isa="armv7-a", pointer_bits=32))
+
+    assert isinstance(half, Unsupported)
+    assert "float16" in half.reason
+    assert isinstance(small, Unsupported)
+    assert "32-bit" in small.reason
+
+
+def test_an_operator_that_nothing_models_is_named() -> None:
+    graph = trace(Forward(lambda _, x: torch.fft.rfft(x)), (torch.zeros(4, 64),))
+
+    assert laid_out(graph).unmodelled_ops == ("fft_rfft",)
+
+
+@pytest.mark.parametrize(
+    ("isa", "block"), [("x86-64", 16), ("x86-64-v3", 8), ("x86-64-v2", 8), ("armv8-a", 1), ("armv8.2-a", 1)]
+)
+def test_the_channel_block_follows_the_instruction_set(isa: str, block: int) -> None:
+    assert channel_block(Target(isa=isa)) == block
+
+
+# ---- arena ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_arena_starts_with_a_mebibyte_and_doubles() -> None:
+    arena = Arena()
+
+    arena.allocate(10)
+    assert arena.regions == [MIB]
+    arena.allocate(MIB)  # 256 bytes of the first region are gone
+    assert arena.regions == [MIB, 2 * MIB]
+    arena.allocate(3_211_264)  # the first convolution of a ResNet: 64 x 112 x 112 floats
+    assert arena.regions == [MIB, 2 * MIB, 4 * MIB]
+    assert arena.nbytes == 7 * MIB + 7 * MIB // 256 * 8  # with a handle for each 256 bytes
+
+
+def test_a_chunk_is_split_only_when_half_of_it_would_be_left() -> None:
+    arena = Arena()
+
+    arena.allocate(MIB // 2 + 256)  # takes the whole first region
+    arena.allocate(256)
+    assert arena.regions == [MIB, 2 * MIB]
+    arena.allocate(MIB // 2)
+    assert arena.regions == [MIB, 2 * MIB]
+
+
+def test_freed_neighbours_are_joined() -> None:
+    arena = Arena()
+    chunks = [arena.allocate(MIB // 4) for _ in range(4)]
+
+    for chunk in (chunks[1], chunks[3], chunks[2], chunks[0]):
+        arena.free(chunk)
+    arena.allocate(MIB)
+
+    assert arena.regions == [MIB]
+
+
+@given(st.lists(st.tuples(st.integers(1, 5 * MIB), st.booleans()), max_size=40))
+def test_live_chunks_never_overlap_and_fit_their_request(steps: list[tuple[int, bool]]) -> None:
+    arena = Arena()
+    live = []
+    for nbytes, drop in steps:
+        chunk = arena.allocate(nbytes)
+        assert chunk.nbytes >= nbytes
+        live.append(chunk)
+        if drop:
+            arena.free(live.pop(0))
+        places = sorted((c.order, c.order + c.nbytes) for c in live)
+        assert all(end <= start for (_, end), (start, _) in pairwise(places))
+    for chunk in live:
+        arena.free(chunk)
+    assert sum(c.nbytes for c in arena._free) == sum(arena.regions)
+
+
+# ---- planner and memory pattern -------------------------------------------------------------------------------------
+
+
+def chain(*nodes: tuple[str, tuple[int, ...], tuple[int, ...]]) -> tuple[Graph, list[int]]:
+    """A graph of one input value 0; each node is (kind, inputs, shape of its output, which is the next value)."""
+    graph = Graph()
+    made = [graph.value((4, 64), 4)]
+    graph.fed = [made[0]]
+    for kind, inputs, shape in nodes:
+        out = graph.value(shape, 4)
+        graph.add(kind, [made[i] for i in inputs], [out], 0)
+        made.append(out)
+    graph.results = [made[-1]]
+    return graph, made
+
+
+def test_a_dead_buffer_of_the_same_shape_is_used_again_and_one_of_another_shape_is_not() -> None:
+    graph, made = chain(
+        ("Conv", (0,), (4, 64)), ("Conv", (1,), (4, 64)), ("Conv", (2,), (4, 64)), ("Conv", (3,), (64, 4)),
+        ("Conv", (4,), (1, 1)),
+    )  # fmt: skip
+
+    planned = allocation.plan(graph, list(graph.nodes.values()))
+
+    assert [held.value for held in planned.buffers] == [made[1], made[2], made[4], made[5]]  # 3 lives where 1 was
+    assert planned.buffers[0].last == 3
+
+
+def test_an_alias_keeps_its_source_alive_and_takes_nothing() -> None:
+    graph, made = chain(
+        ("Conv", (0,), (4, 64)), ("Reshape", (1,), (256,)), ("Conv", (0,), (9, 9)), ("Sum", (2, 3), (2,))
+    )  # fmt: skip
+
+    planned = allocation.plan(graph, list(graph.nodes.values()))
+
+    assert [held.value for held in planned.buffers] == [made[1], made[3], made[4]]
+    assert planned.buffers[0].last == 3
+
+
+def test_an_activation_works_in_place_only_on_what_nobody_else_reads() -> None:
+    alone, _ = chain(("Conv", (0,), (4, 64)), ("Relu", (1,), (4, 64)), ("Conv", (2,), (9, 9)))
+    shared, _ = chain(("Conv", (0,), (4, 64)), ("Relu", (1,), (4, 64)), ("Sum", (1, 2), (9, 9)))
+
+    assert len(allocation.plan(alone, list(alone.nodes.values())).buffers) == 2
+    assert len(allocation.plan(shared, list(shared.nodes.values())).buffers) == 3
+
+
+def test_the_memory_pattern_takes_the_gap_that_fits_best() -> None:
+    # 1 KiB, 2 KiB and 1 KiB in a row; the middle one dies, then 1 KiB goes to its place and 512 bytes behind that
+    graph, made = chain(
+        ("Conv", (0,), (256,)), ("Conv", (1,), (512,)), ("Conv", (2,), (256, 1)), ("Conv", (3,), (1, 256)),
+        ("Conv", (1, 4, 3), (128,)), ("Conv", (5, 4), (3,)),
+    )  # fmt: skip
+    planned = allocation.plan(graph, list(graph.nodes.values()))
+
+    inner = {held.value: held.nbytes for held in planned.buffers if not held.result}
+    nbytes, blocks = allocation.pattern(planned, inner)
+
+    assert [(block.value, block.offset) for block in blocks] == [
+        (made[1], 0), (made[2], 1024), (made[3], 3072), (made[4], 1024), (made[5], 2048),
+    ]  # fmt: skip
+    assert nbytes == 4096
+
+
+def test_of_two_branches_the_one_made_last_runs_first() -> None:
+    graph, made = chain(("Left", (0,), (1,)), ("Right", (0,), (1,)), ("Concat", (1, 2), (2,)))
+
+    assert [node.kind for node in graph.ordered()] == ["Right", "Left", "Concat"]
+    assert len(made) == 4
+
+
+# ---- sizes ----------------------------------------------------------------------------------------------------------
+
+
+def test_packed_matrices() -> None:
+    assert packed_gemm_nbytes(1000, 512) == 1008 * 512 * 4  # ResNet-18's classifier: 2,064,384 bytes
+    assert quantization.packed_integer_gemm_nbytes(1000, 512) == 1008 * 512 + 1008 * 4  # 520,128
+    assert quantization.packed_integer_gemm_nbytes(1000, 1280) == 1_294_272
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "capacity"),
+    [
+        (4, 5), (50_000_000, 50_000_001), (50_000_001, 100_000_000), (67_108_864, 100_000_000),
+        (411_041_792, 800_000_000),
+    ],
+)  # fmt: skip
+def test_protobuf_doubles_long_strings(nbytes: int, capacity: int) -> None:
+    assert string_nbytes(nbytes) == capacity
+
+
+def convolution(source: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], window: Window) -> int:
+    graph = Graph()
+    node = graph.add(
+        "Conv", [graph.value(source, 4), graph.value(weight, 4, constant=True)], [graph.value(out, 4)], 0
+    )
+    node.window = window
+    return convolution_scratch_nbytes(graph, node, arm=False)
+
+
+def test_scratch_of_plain_convolutions() -> None:
+    square = Window((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
+    point = Window((1, 1), (1, 1), (0, 0, 0, 0), (1, 1))
+
+    assert convolution((1, 58, 28, 28), (58, 58, 1, 1), (1, 58, 28, 28), point) == 0
+    assert convolution((1, 58, 28, 28), (58, 58, 3, 3), (1, 58, 28, 28), square) == 128 * 128 * 4
+    assert convolution((1, 58, 7, 7), (58, 58, 3, 3), (1, 58, 7, 7), square) == 58 * 9 * 49 * 4  # all of im2col
+
+
+def test_a_filter_is_padded_to_whole_blocks() -> None:
+    graph = trace(nn.Conv2d(24, 40, 3, padding=1), (torch.zeros(1, 24, 8, 8),))
+
+    program = compile_program(graph, 16)
+
+    (copy, bias) = program.reordered
+    assert program.graph.values[copy.copy].shape == (48, 32, 3, 3)
+    assert program.graph.values[bias.copy].shape == (48,)
+    assert [node.kind for node in program.order] == ["ReorderInput", "Conv", "ReorderOutput"]
+
+
+def test_channels_that_are_no_multiple_of_four_stay_plain() -> None:
+    graph = trace(nn.Sequential(nn.Conv2d(58, 58, 1), nn.ReLU()), (torch.zeros(1, 58, 8, 8),))
+
+    program = compile_program(graph, 16)
+
+    assert [(node.kind, node.blocked, node.activation) for node in program.order] == [("Conv", False, "Relu")]
+
+
+def test_an_unrolled_cell_packs_its_weights_once() -> None:
+    cell = nn.LSTMCell(64, 256)
+
+    def steps(module: Forward, x: torch.Tensor) -> torch.Tensor:
+        state = None
+        for step in x.unbind(1):
+            state = module.children_[0](step, state)
+        assert state is not None
+        return state[0]
+
+    program = compile_program(trace(Forward(steps, cell), (torch.zeros(1, 16, 64),)), 16)
+    packed = [p for node in program.order for p in packings(program.graph, node, arm=False)]
+
+    assert len(packed) == 16 + 15  # the first step's state is zero: folded
+    assert len({v for v, _, _ in packed}) == 2
+
+
+def test_a_recurrent_layer_holds_its_gates_for_the_whole_sequence() -> None:
+    program = compile_program(trace(nn.LSTM(64, 256, batch_first=True), (torch.zeros(1, 16, 64),)), 16)
+
+    (layer,) = [node for node in program.order if node.kind == "LSTM"]
+    assert layer.scratch[0] == 4 * 256 * 16 * 4
+    assert [nbytes for _, nbytes, _ in packings(program.graph, layer, arm=False)] == [1024 * 64 * 4, 1024 * 256 * 4]

@@ -1,0 +1,303 @@
+"""Decisions on whole bytes, and the sentences that go with them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebudget.calibration.model import Fit, HeldOut, raw_coefficients
+from edgebudget.calibration.store import NONE, Calibrations
+from edgebudget.errors import UsageError
+from edgebudget.estimation import MemoryEstimate
+from edgebudget.graph import Role, Storage, TensorSpec, TracedGraph, Truncation
+from edgebudget.profiles.interface import Cpu, DeviceProfile, DtypeSupport, Memory, MemoryRegion, Source, StorageSpace
+from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
+from edgebudget.verdict import Decision, check, decide, uncalibrated
+
+GO, MARGINAL, NO_GO = Decision.GO, Decision.MARGINAL, Decision.NO_GO
+
+PROFILE = DeviceProfile(
+    name="board",
+    aliases=(),
+    display_name="A board",
+    device_class="sbc",
+    memory=Memory(
+        ram_bytes=4000,
+        os_visible_bytes=3500,
+        idle_available_bytes=3000,
+        process_limit_bytes=2000,
+        safety_margin_percent=0.0,
+    ),
+    storage=StorageSpace(capacity_bytes=9000, available_for_model_bytes=5000),
+    cpu=Cpu(isa="armv8-a", cores=("cortex-a72",), pointer_bits=64),
+    dtypes={"float32": "native", "float16": "storage", "int8": "emulated", "bfloat16": "unsupported"},
+    runtimes={"pytorch": None},
+    default_runtime="pytorch",
+    sources=tuple(
+        Source(field, "a data sheet", "2026-11-21", "verified")
+        for field in ("memory.process_limit", "memory.idle_available", "storage.available_for_model")
+    ),
+)
+GRAPH = TracedGraph(
+    name="net",
+    storages=(Storage(0, 48, "float32", Role.INPUT, "x", -1, 0),),
+    tensors=(TensorSpec(0, (2, 6), (6, 1), "float32", 0),),
+    ops=(),
+    inputs=(0,),
+    outputs=(),
+)
+LAYOUT = MemoryLayout(
+    activation_lower_bound_bytes=300,
+    activation_bytes=400,
+    activation_total_bytes=900,
+    activation_peak_numel=75,
+    workspace_bytes=50,
+    load_heap_bytes=700,
+    inference_heap_bytes=800,
+    load_mapped_bytes=30,
+    inference_mapped_bytes=40,
+    storage_bytes=1000,
+    runtime_bytes=160,
+    peak_op=PeakOp(3, "aten.conv2d.default", "conv"),
+    timeline=(),
+)
+
+
+EXACT = HeldOut(0.0, 0.0, 0.0)
+FIT = Fit(
+    runtime="pytorch",
+    dtype="float32",
+    isa="armv8-a",
+    level=0.9,
+    coefficients=raw_coefficients(),
+    low_ratio=0.75,
+    high_ratio=1.25,
+    models=60,
+    families=20,
+    held_out=EXACT,
+    held_out_raw=EXACT,
+    leave_one_model_out=EXACT,
+    coverage=0.9,
+    measured_on="a board",
+    measured_from="2026-11-21",
+    measured_to="2026-11-21",
+    versions={"torch": "2.15.0"},
+    digest="0123456789abcdef",
+)
+
+
+def estimated(
+    layout: MemoryLayout | Unsupported = LAYOUT, dtype: str = "float32", graph: TracedGraph = GRAPH
+) -> MemoryEstimate:
+    return MemoryEstimate(graph, dtype, "pytorch", PROFILE.target, 100, 10, 400, 40, layout)
+
+
+def with_memory(**changes: int | float | str | tuple[MemoryRegion, ...] | None) -> DeviceProfile:
+    return replace(PROFILE, memory=replace(PROFILE.memory, **changes))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "budget", "decision"),
+    [
+        (50, 100, 101, GO),
+        (50, 100, 100, GO),
+        (50, 100, 99, MARGINAL),
+        (50, 100, 51, MARGINAL),
+        (50, 100, 50, MARGINAL),
+        (50, 100, 49, NO_GO),
+        (100, 100, 100, GO),
+        (100, 100, 99, NO_GO),
+        (0, 0, 0, GO),
+        (2**40, 2**40 + 1, 2**40, MARGINAL),  # a float32 of these would be equal
+    ],
+)
+def test_ram_boundaries(low: int, high: int, budget: int, decision: Decision) -> None:
+    assert decide(low, high, budget, 0, 0) is decision
+
+
+@pytest.mark.parametrize(
+    ("storage", "storage_budget", "decision"),
+    [(100, 101, GO), (100, 100, GO), (100, 99, NO_GO), (100, None, GO)],
+)
+def test_storage_boundaries(storage: int, storage_budget: int | None, decision: Decision) -> None:
+    assert decide(1, 1, 1, storage, storage_budget) is decision
+
+
+@pytest.mark.parametrize(
+    ("budget", "decision"), [(1251, GO), (1250, GO), (1249, MARGINAL), (750, MARGINAL), (749, NO_GO)]
+)
+def test_check_decides_on_the_uncalibrated_interval(budget: int, decision: Decision) -> None:
+    # heap 800 + mapped 40 + runtime 160 = 1000 at inference, so 750 to 1250
+    result = check(estimated(), with_memory(process_limit_bytes=budget), calibrations=NONE)
+    assert result.decision is decision
+    assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (750, 1000, 1250)
+    assert result.headroom_bytes == budget - 1250
+
+
+@pytest.mark.parametrize(
+    ("budget", "decision"), [(1211, GO), (1210, GO), (1209, MARGINAL), (790, MARGINAL), (789, NO_GO)]
+)
+def test_check_takes_the_calibrations_interval(budget: int, decision: Decision) -> None:
+    # heap 800 + mapped 40 = 840 at inference, a quarter either way, and the runtime's 160 as they are
+    result = check(estimated(), with_memory(process_limit_bytes=budget), calibrations=Calibrations((FIT,)))
+    assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (790, 1000, 1210)
+    assert result.decision is decision
+    assert result.calibration == "pytorch-float32-armv8-a-01234567"
+    assert any("Calibrated by pytorch-float32-armv8-a-01234567" in reason for reason in result.reasons)
+    assert not any("Not calibrated" in reason for reason in result.reasons)
+
+
+def test_check_carries_every_part() -> None:
+    result = check(estimated(), PROFILE, model="asked", batch=7, calibrations=NONE)
+    assert (result.model, result.device, result.runtime, result.dtype) == ("asked", "board", "pytorch", "float32")
+    assert (result.batch, result.inputs) == (7, ("2x6:float32",))
+    assert (result.load_peak_bytes, result.inference_peak_bytes, result.raw_peak_bytes) == (890, 1000, 1000)
+    assert (result.parameter_numel, result.parameter_bytes, result.buffer_bytes) == (100, 400, 40)
+    assert (result.budget_bytes, result.storage_bytes, result.storage_budget_bytes) == (2000, 1000, 5000)
+    assert result.headroom_bytes == result.budget_bytes - result.peak_high_bytes
+    assert result.peak_op == LAYOUT.peak_op
+    assert not result.recommended
+
+
+def test_check_names_what_was_traced_where_nothing_was_asked() -> None:
+    result = check(estimated(), PROFILE, calibrations=NONE)
+    assert (result.model, result.batch) == ("net", 2)
+
+
+def test_the_profiles_overhead_replaces_the_runtimes() -> None:
+    result = check(estimated(), replace(PROFILE, runtimes={"pytorch": 60}), calibrations=NONE)
+    assert result.runtime_bytes == 60
+    assert result.raw_peak_bytes == 900
+
+
+@pytest.mark.parametrize(
+    ("percent", "budget"), [(0.0, 2000), (10.0, 1800), (12.5, 1750), (33.3, 1334), (0.1, 1998), (100.0, 0)]
+)
+def test_headroom_is_kept_free_of_the_budget(percent: float, budget: int) -> None:
+    assert check(estimated(), PROFILE, headroom_percent=percent, calibrations=NONE).budget_bytes == budget
+
+
+@pytest.mark.parametrize("percent", [-0.1, 100.1, float("nan")])
+def test_headroom_outside_its_range_is_refused(percent: float) -> None:
+    with pytest.raises(UsageError, match="outside 0 to 100"):
+        check(estimated(), PROFILE, headroom_percent=percent, calibrations=NONE)
+
+
+def test_unsupported_by_the_device() -> None:
+    result = check(estimated(dtype="bfloat16"), PROFILE, calibrations=NONE)
+    assert result.decision is Decision.UNSUPPORTED
+    assert result.reasons == ("board cannot compute in bfloat16.",)
+    assert result.peak_bytes is None
+    assert result.parameter_numel == 100
+    assert result.budget_bytes == 2000
+
+
+def test_unsupported_by_the_runtime() -> None:
+    result = check(estimated(Unsupported("No kernels for it.")), PROFILE, calibrations=NONE)
+    assert result.decision is Decision.UNSUPPORTED
+    assert result.reasons == ("No kernels for it.",)
+    assert result.raw_peak_bytes is None
+
+
+def reasons(profile: DeviceProfile = PROFILE, layout: MemoryLayout = LAYOUT, dtype: str = "float32") -> str:
+    return " ".join(check(estimated(layout, dtype), profile, calibrations=NONE).reasons)
+
+
+@pytest.mark.parametrize(
+    ("process_limit", "said"),
+    [
+        (1250, "Fits in RAM with 0 bytes to spare: the peak, at inference, is 1,250 bytes (1.22 KiB) at worst."),
+        (1249, "May be short of RAM by up to 1 byte: the peak, at inference,"),
+        (749, "Short of RAM by at least 1 byte: the peak, at inference, is 750 bytes at best."),
+    ],
+)
+def test_reasons_say_what_is_short_by_how_much(process_limit: int, said: str) -> None:
+    assert said in reasons(with_memory(process_limit_bytes=process_limit))
+
+
+def test_reasons_name_the_load_peak() -> None:
+    assert "the peak, at loading," in reasons(layout=replace(LAYOUT, load_heap_bytes=900))
+
+
+@pytest.mark.parametrize(("weights_in", "word"), [("ram", "storage"), ("flash", "flash")])
+def test_reasons_name_the_storage_that_is_short(weights_in: str, word: str) -> None:
+    profile = with_memory(weights_in=weights_in)
+    estimate = replace(estimated(replace(LAYOUT, storage_bytes=5001)), target=profile.target)
+    result = check(estimate, profile, calibrations=NONE)
+    assert result.decision is NO_GO
+    assert f"Short of {word} by 1 byte: the file is 5,001 bytes (4.88 KiB)." in result.reasons
+
+
+def test_the_capacity_is_the_limit_where_no_smaller_one_is_known() -> None:
+    profile = replace(PROFILE, storage=StorageSpace(900, None))
+    assert check(estimated(), profile, calibrations=NONE).storage_budget_bytes == 900
+    assert check(estimated(), profile, calibrations=NONE).decision is NO_GO
+
+
+def test_an_unknown_storage_limit_is_said() -> None:
+    profile = replace(PROFILE, storage=StorageSpace(None, None))
+    result = check(estimated(), profile, calibrations=NONE)
+    assert result.decision is GO
+    assert any("gives no storage limit" in reason for reason in result.reasons)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "said"),
+    [
+        ("float16", "board stores float16 but computes in a wider type."),
+        ("int8", "board emulates int8: it runs, but slower."),
+    ],
+)
+def test_reasons_say_how_the_device_computes(dtype: str, said: str) -> None:
+    assert said in reasons(dtype=dtype)
+
+
+def test_reasons_say_what_the_profile_does_not() -> None:
+    nothing: Mapping[str, DtypeSupport] = {}
+    assert "does not say whether board computes in float32" in reasons(replace(PROFILE, dtypes=nothing))
+
+
+@pytest.mark.parametrize(("region", "said"), [(400, False), (399, True)])
+def test_reasons_say_that_ram_is_split(region: int, said: bool) -> None:
+    profile = with_memory(regions=(MemoryRegion("SRAM1", region), MemoryRegion("SRAM2", 100)))
+    assert ("activations take 400 bytes in one piece" in reasons(profile)) is said
+
+
+def test_reasons_say_that_the_runtime_itself_is_not_counted() -> None:
+    said = "The fixed cost of pytorch itself is not counted"
+    assert said in reasons(layout=replace(LAYOUT, runtime_bytes=0))
+    assert said not in reasons()
+    assert said not in reasons(replace(PROFILE, runtimes={"pytorch": 60}), replace(LAYOUT, runtime_bytes=0))
+
+
+def test_reasons_say_that_nothing_was_measured() -> None:
+    assert "Not calibrated: the interval is wide, 25 % below to 25 % above the computed peak." in reasons()
+
+
+def test_reasons_say_that_the_budget_is_an_estimate() -> None:
+    guess = (Source("memory.process_limit", "a guess", "2026-11-21", "estimated"),)
+    assert "rest on estimates: memory.process_limit" in reasons(replace(PROFILE, sources=guess + PROFILE.sources[1:]))
+    assert "rest on estimates" not in reasons()
+
+
+def test_reasons_name_what_is_not_modelled_and_the_runtimes_notes() -> None:
+    layout = replace(LAYOUT, unmodelled_ops=("aten.fft_rfft.default",), notes=("A note.",))
+    assert "Scratch memory is not modelled for: aten.fft_rfft.default." in reasons(layout=layout)
+    assert "A note." in reasons(layout=layout)
+
+
+def test_reasons_say_where_a_trace_stopped() -> None:
+    graph = replace(GRAPH, truncation=Truncation("roi_heads", "aten.nonzero.default", "needs the values of a tensor."))
+    said = " ".join(check(estimated(graph=graph), PROFILE, calibrations=NONE).reasons)
+    assert "up to aten.nonzero.default in roi_heads only" in said
+    assert "not counted" in said
+
+
+@given(st.integers(0, 2**50))
+def test_the_uncalibrated_interval_contains_the_peak(raw: int) -> None:
+    interval = uncalibrated(raw)
+    assert interval.low_bytes <= interval.peak_bytes == raw <= interval.high_bytes
+    assert 4 * interval.low_bytes <= 3 * raw < 4 * (interval.low_bytes + 1)
+    assert 4 * (interval.high_bytes - 1) < 5 * raw <= 4 * interval.high_bytes or raw == 0

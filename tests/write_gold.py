@@ -1,0 +1,8 @@
+"""Write the gold files of the reporters anew, to be read before they are committed: `python -m tests.write_gold`."""
+
+from edgebudget.reporters import REPORTERS
+from tests.handmade import GOLD, REPORT
+
+if __name__ == "__main__":
+    for _, reporter in REPORTERS:
+        (GOLD / f"report{reporter.suffix}").write_text(reporter.render(REPORT), encoding="utf-8")
