@@ -98,8 +98,8 @@ def transposed_convolution_bytes(
 
 def uses_onednn(shape: Dims, conv: ConvShape, dtype: str, kernels: CpuKernels) -> bool:
     """Whether ATen takes oneDNN for a convolution on one thread."""
-    if kernels.onednn is Onednn.OFF or dtype != "float32":
-        return kernels.onednn is not Onednn.OFF and dtype in kernels.reduced_types
+    if dtype != "float32" or not kernels.takes(dtype):
+        return kernels.takes(dtype)
     is_worth_it = (
         any(s != 1 for s in conv.stride)
         or any(d != 1 for d in conv.dilation)

@@ -23,6 +23,10 @@ class CpuKernels:
     reduced_types: frozenset[str] = frozenset(("bfloat16",))
     """Types of 2 bytes that oneDNN takes: float16 needs AVX512-FP16, which no measured processor has."""
 
+    def takes(self, dtype: str) -> bool:
+        """Whether oneDNN has kernels for `dtype` here."""
+        return self.onednn is not Onednn.OFF and (dtype == "float32" or dtype in self.reduced_types)
+
     @property
     def simd(self) -> int:
         """float32 lanes of a vector register: channels are blocked by it."""

@@ -10,7 +10,7 @@ from math import ceil, prod
 
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, Ref, TensorSpec, TracedGraph
-from edgebudget.runtimes._pytorch_attention import attention_bytes, lstm_bytes
+from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
 from edgebudget.runtimes._pytorch_call import Call, Handler
 from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
 from edgebudget.runtimes._pytorch_kernels import CpuKernels
@@ -331,6 +331,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "eq": _with_number,
     "ge": _with_number,
     "group_norm": _group_norm,
+    "gru": gru_bytes,
     "gt": _with_number,
     "im2col": _im2col,
     "index": _index,
@@ -348,6 +349,8 @@ _HANDLERS: Mapping[str, Handler] = {
     "ne": _with_number,
     "repeat": _repeat,
     "rms_norm": _rms_norm,
+    "rnn_relu": rnn_bytes,
+    "rnn_tanh": rnn_bytes,
     "roll": _roll,
     "rsub": _with_number,
     "scaled_dot_product_attention": attention_bytes,
