@@ -86,10 +86,13 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     method = METHOD_BYTES + len(buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
     packed = sum(d.packed_bytes for d in delegates.values())
     structures = sum(d.structure_bytes for d in delegates.values())
-    load_heap = _load_peak(arena + method, steps, delegates)
+    load_heap, load_mapped = _load_peaks(arena + method, steps, delegates)
     added, workspace = _first_run(steps, delegates)
     outside = _constants_outside(edge, steps)
-    storage = sum(edge.stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    stored: dict[int, int] = {}
+    for delegate in delegates.values():
+        stored |= delegate.stored  # the file holds one copy of what several delegates read
+    storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
     timeline, numel = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
@@ -100,7 +103,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
         workspace_bytes=method + structures + added - workspace,
         load_heap_bytes=load_heap,
         inference_heap_bytes=arena + method + packed + structures + added,
-        load_mapped_bytes=storage,
+        load_mapped_bytes=load_mapped,
         inference_mapped_bytes=outside,
         storage_bytes=storage,
         runtime_bytes=runtime_bytes,
@@ -113,15 +116,21 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     )
 
 
-def _load_peak(arena: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> int:
-    """Return the heap's peak while loading: each delegate's tables stand beside what it packs until it is compiled."""
-    held = peak = arena
+def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
+    """Return the heap's peak while loading, and what mapped pages add to it at the process's peak.
+
+    One delegate is compiled after the other: its tables and the pages of its constants stand beside what it packs, and
+    are let go (XNNCompiler.cpp frees the buffers, which unmaps them).
+    """
+    heap = resident = held
     for step in steps:
         if step.delegate >= 0:
             delegate = delegates[step.delegate]
             held += delegate.packed_bytes + delegate.structure_bytes
-            peak = max(peak, held + delegate.transient_bytes)
-    return peak
+            compiling = held + delegate.transient_bytes
+            heap = max(heap, compiling)
+            resident = max(resident, compiling + sum(delegate.stored.values()) + delegate.program_bytes)
+    return heap, resident - heap
 
 
 def _first_run(steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
