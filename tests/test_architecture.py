@@ -10,26 +10,26 @@ PACKAGE = Path(__file__).parents[1] / "edgebudget"
 
 # A room knows the rooms of lower rank, and itself.
 RANKS = {
-    "errors": 0, "units": 0, "printable": 0,
+    "errors": 0, "units": 0, "printable": 0, "eager": 0,
     "registry": 1, "graph": 1, "target": 1,
     "inputs": 2, "suite": 2,
     "planning": 3, "tracing": 3,
     "sources": 4,  # gives the trace what it takes, and knows its kinds of values
     "dtypes": 5,
     "runtimes": 6,
-    "estimation": 7, "profiles": 7,
-    "measure": 8,
-    "verdict": 9,
-    "calibration": 10,
-    "report": 11,
-    "reporters": 12,
-    "pipeline": 13,
-    "comparison": 14,
-    "__init__": 15,
-    "cli": 16,
-    "__main__": 17,
+    "estimation": 7, "profiles": 7, "measure": 7,
+    "evidence": 8,
+    "calibration": 9,
+    "verdict": 10,
+    "validation": 11,
+    "report": 12,
+    "reporters": 13,
+    "pipeline": 14,
+    "comparison": 15,
+    "__init__": 16,
+    "cli": 17,
+    "__main__": 18,
 }  # fmt: skip
-
 
 def room(module: str) -> str:
     """Return the room of a dotted module name below `edgebudget`; the package itself is `__init__`."""

@@ -31,9 +31,13 @@ def build_model(reference: str, shapes: Sequence[str]) -> BuiltModel:
 
     Raises ModelError or UnknownNameError when there is no such model or it cannot be built.
     """
+    return BuiltModel(build_module(reference, shapes), example_inputs(shapes))
+
+
+def build_module(reference: str, shapes: Sequence[str]) -> torch.nn.Module:
+    """Return the model without inputs: nothing is allocated but what it holds. Raises as `build_model` does."""
     with with_weights(SEED):
-        loaded = _load(reference, shapes)
-    return BuiltModel(loaded.module, example_inputs(shapes))
+        return _load(reference, shapes).module
 
 
 def input_shapes(reference: str, shapes: Sequence[str] = ()) -> tuple[str, ...]:

@@ -9,13 +9,13 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 - every operator writes to tensors allocated by nodes just before it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, Arg, Op, Ref, Role, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, TracedGraph
 from edgebudget.planning import Buffer
 
 _PROMOTED = {"add.Tensor": False, "mul.Tensor": False, "sub.Tensor": False, "minimum.default": False,
@@ -26,8 +26,8 @@ _DEFAULT_LAYOUT_ONLY = {"aten._adaptive_avg_pool2d.default", "aten.avg_pool2d.de
                         "aten.mean.dim", "aten.sum.dim_IntList"}  # fmt: skip
 """Operators whose portable kernels take contiguous input only (LegalizePortableDimOrderPass copies it for them)."""
 
-_ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.default", "aten.quantize_per_tensor.default",
-             "aten.dequantize.self", "aten.max.default", "aten.min.default", "aten.full_like.default",
+_ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.default", "aten.dequantize.self",
+             "aten.quantize_per_tensor.default", "aten.max.default", "aten.min.default", "aten.full_like.default",
              "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
 """Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
@@ -42,6 +42,7 @@ class Spec(NamedTuple):
     nbytes: int
     constant: bool
     storage: int  # of the core graph, -1 where a pass made it
+    value: bool | int | float = 0  # of a scalar that a pass made a constant of
 
 
 class Step(NamedTuple):
@@ -86,7 +87,7 @@ class _Facts(NamedTuple):
     is_view: bool
     tensor_arguments: frozenset[str]
     names: tuple[str, ...]
-    list_output: bool
+    list_output: bool  # one list of tensors, such as `split_with_sizes` returns
     lowers: bool
 
 
@@ -109,6 +110,11 @@ def _facts(target: str) -> _Facts:
         if namespace == "aten"
         else any("out" in other for other in packet.overloads()),
     )
+
+
+def returns_list(step: Step) -> bool:
+    """Whether the outputs of `step` are one list in its schema."""
+    return step.target != "view" and _facts(step.target).list_output
 
 
 def lower(graph: TracedGraph) -> Program:
@@ -134,7 +140,9 @@ class _Lowering:
         steps = _without_dead(_view_roots(steps), outputs)
         returned = set(outputs)
         steps = [
-            step._replace(target="view") if step.target == "aten.view_copy.default" and step.writes[0] not in returned else step
+            step._replace(target="view")
+            if step.target == "aten.view_copy.default" and step.writes[0] not in returned
+            else step
             for step in steps
         ]
         refused = dict.fromkeys(op.target for op in self._graph.ops if not _facts(op.target).lowers)
@@ -171,7 +179,9 @@ class _Lowering:
         if target == "aten._to_copy.default" and self._copies_nothing(op):
             self._number[op.outputs[0]] = self._spec_of(op.inputs[0])
             return
-        args = [self._argument(arg, name in facts.tensor_arguments) for arg, name in zip(op.args, facts.names, strict=False)]
+        args = [
+            self._argument(arg, name in facts.tensor_arguments) for arg, name in zip(op.args, facts.names, strict=False)
+        ]
         kwargs = [(name, self._argument(arg, name in facts.tensor_arguments)) for name, arg in op.kwargs]
         if target == "aten.cat.default" and isinstance(args[0], tuple):
             args[0] = tuple(a for a in args[0] if isinstance(a, Ref) and 0 not in self._specs[a].shape)
@@ -183,25 +193,34 @@ class _Lowering:
         writes = tuple(self._spec_of(t) for t in op.outputs)
         if self._permuted and target in _DEFAULT_LAYOUT_ONLY and isinstance(args[0], Ref) and args[0] in self._permuted:
             copy = self._add(self._specs[args[0]]._replace(storage=-1, constant=False))
-            self._step("aten._to_copy.default", op.module, (args[0],), (("memory_format", "contiguous_format"),), (copy,))
+            self._step(
+                "aten._to_copy.default", op.module, (args[0],), (("memory_format", "contiguous_format"),), (copy,)
+            )
             args[0] = Ref(copy)
         self._step(target, op.module, tuple(args), tuple(kwargs), writes)
         if self._is_permuted_output(target, args, dict(kwargs), writes):
             self._permuted.update(writes)
 
-    def _is_permuted_output(self, target: str, args: list[Arg], kwargs: dict[str, Arg], writes: tuple[int, ...]) -> bool:
+    def _is_permuted_output(
+        self, target: str, args: list[Arg], kwargs: dict[str, Arg], writes: tuple[int, ...]
+    ) -> bool:
         """Whether a kernel keeps the order in memory of what it reads, or is asked for channels last."""
         layout = kwargs.get("memory_format")
         if layout not in (None, "preserve_format"):
             return str(layout).startswith("channels_last")
-        if not self._permuted or target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default":
+        if not self._permuted or (target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default"):
             return False
         dimensions = len(self._specs[writes[0]].shape) if writes else 0
         sources = {int(a) for a in _refs(tuple(args))} & self._permuted
         return dimensions > 2 and any(len(self._specs[s].shape) == dimensions for s in sources)
 
     def _step(
-        self, target: str, module: str, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], writes: tuple[int, ...]
+        self,
+        target: str,
+        module: str,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        writes: tuple[int, ...],
     ) -> None:
         reads = tuple(_refs((args, tuple(arg for _, arg in kwargs))))
         self._steps.append(Step(target, module, args, kwargs, reads, writes))
@@ -212,15 +231,17 @@ class _Lowering:
         if isinstance(arg, tuple):
             return tuple(self._argument(item, False) for item in arg)
         if tensor and isinstance(arg, bool | int | float):
-            dtype, nbytes = ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
-            return Ref(self._add(Spec((), dtype, nbytes, True, -1)))
+            dtype, nbytes = (
+                ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
+            )
+            return Ref(self._add(Spec((), dtype, nbytes, True, -1, arg)))
         return arg
 
     def _cast(self, arg: Arg, dtype: str, module: str) -> Arg:
         if not isinstance(arg, Ref) or self._specs[arg].dtype == dtype:
             return arg
         source = self._specs[arg]
-        nbytes = source.nbytes // _itemsize(source.dtype) * _itemsize(dtype)
+        nbytes = source.nbytes // ITEMSIZE[source.dtype] * ITEMSIZE[dtype]
         made = self._add(Spec(source.shape, dtype, nbytes, False, -1))
         self._step("aten._to_copy.default", module, (arg,), (("dtype", dtype),), (made,))
         return Ref(made)
@@ -286,8 +307,8 @@ def place(program: Program) -> tuple[Placed, ...]:
             touch(step.reads[0], index, number)
             index += 1
             continue
-        several = len(step.writes) > 1 or _facts(step.target).list_output
-        together = several and _facts(step.target).list_output
+        together = returns_list(step)
+        several = len(step.writes) > 1 or together
         for spec in step.writes:
             touch(spec, index, number)
             index += 0 if together else 1
@@ -336,12 +357,6 @@ def _wider(a: str, b: str) -> str:
 
 def _is_permuted(stride: tuple[int, ...]) -> bool:
     return any(a < b for a, b in pairwise(stride))
-
-
-def _itemsize(dtype: str) -> int:
-    from edgebudget.graph import ITEMSIZE
-
-    return ITEMSIZE[dtype]
 
 
 def _refs(arg: Arg) -> Iterator[int]:

@@ -9,6 +9,8 @@ layouts.
 from math import prod
 from typing import NamedTuple
 
+_REDUCED = 2  # bytes of bfloat16: bias and sums are held in float32 besides
+_PAIRED = 2  # channels that bfloat16 products take at a time
 _PAGE = 4096  # P4K, the alignment of brgemm's buffers
 _SCRATCHPAD_ALIGNMENT = 128  # memory_tracking::registry_t::default_alignment, added to every entry
 
@@ -48,7 +50,7 @@ def blocked_layout(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:
     channels_in, channels_out = shape.groups * shape.ic, shape.groups * shape.oc
     if shape.groups > 1 and shape.ic == shape.oc == 1 and len(shape.kernel) == 2:
         blocked = round_up(channels_out, simd)
-        bias = booked(blocked * itemsize) if shape.has_bias and blocked != channels_out else 0
+        bias = booked(blocked * 4) if shape.has_bias and (blocked != channels_out or itemsize == _REDUCED) else 0
         per_image = shape.batch * blocked
         return ConvLayout(per_image * spatial_in, blocked * taps, per_image * spatial_out, bias)
     if shape.groups == 1 and shape.is_pointwise:
@@ -57,7 +59,7 @@ def blocked_layout(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:
         oc = round_up(shape.oc, simd)
         bias = booked(oc * itemsize) if shape.has_bias and oc != shape.oc else 0
         first = shape.ic < simd  # the first layers of a network read plain images
-        ic = shape.ic if first else round_up(shape.ic, simd)
+        ic = round_up(shape.ic, 1 if itemsize > _REDUCED else _PAIRED) if first else round_up(shape.ic, simd)
         source = 0 if first else shape.batch * ic * spatial_in
         return ConvLayout(source, oc * ic * taps, shape.batch * oc * spatial_out, bias)
     blocks = (16, 8, 4) if simd == 16 else (8,)
@@ -80,12 +82,14 @@ def channels_last_layout(shape: ConvShape, simd: int) -> ConvLayout:
 
 
 def _pointwise(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:
-    """Lay out a 1x1 convolution; one with strides first gathers the pixels it reads (`rtus`)."""
+    """Lay out a 1x1 convolution; one with strides first gathers the pixels it reads (`rtus`, one image)."""
     ic, oc = round_up(shape.ic, simd), round_up(shape.oc, simd)
     spatial_in, spatial_out = prod(shape.input), prod(shape.output)
     scratchpad = booked(oc * itemsize) if shape.has_bias and oc != shape.oc else 0
     if any(s != 1 for s in shape.stride):
         scratchpad += booked(ic * spatial_out * itemsize)
+    if itemsize == _REDUCED:  # sums are kept in float32 until they are stored
+        scratchpad += booked(oc * spatial_out * 4)
     return ConvLayout(shape.batch * ic * spatial_in, oc * ic, shape.batch * oc * spatial_out, scratchpad)
 
 

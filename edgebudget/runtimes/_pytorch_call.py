@@ -49,6 +49,10 @@ class Call:
         """Bytes of a new tensor of this one's shape and type."""
         return tensor.numel * self.itemsize(tensor)
 
+    def requires_grad(self, tensor: TensorSpec) -> bool:
+        """Whether `tensor` is a trainable parameter, or a view of one."""
+        return self._graph.storages[tensor.storage].trainable
+
     def numbers(self, position: int, name: str, default: Arg, dims: int) -> Dims:
         """Return an argument given as one number or one a dimension, spelled out."""
         value = self.op.arg(position, name, default)

@@ -98,8 +98,8 @@ def transposed_convolution_bytes(
 
 def uses_onednn(shape: Dims, conv: ConvShape, dtype: str, kernels: CpuKernels) -> bool:
     """Whether ATen takes oneDNN for a convolution on one thread."""
-    if kernels.onednn is Onednn.OFF or dtype != "float32":
-        return kernels.onednn is not Onednn.OFF and dtype in kernels.reduced_types
+    if dtype != "float32" or not kernels.takes(dtype):
+        return kernels.takes(dtype)
     is_worth_it = (
         any(s != 1 for s in conv.stride)
         or any(d != 1 for d in conv.dilation)
@@ -120,9 +120,10 @@ def _slow_bytes(conv: ConvShape, out_bytes: int, itemsize: int, last: bool) -> i
     columns = 0 if plain else images * conv.ic * prod(conv.kernel) * prod(conv.output) * itemsize
     if conv.groups == 1:
         return columns
-    # Every group reads a copy of its channels and weights, and its output is kept until all are joined.
-    one = conv.ic * (conv.batch * prod(conv.input) + conv.oc * prod(conv.kernel)) * itemsize if conv.batch > 1 else 0
-    return max(columns + one, out_bytes)
+    # Every group reads a copy of its channels where they do not lie together, and its output waits for the others'.
+    apart = conv.batch > 1 or last
+    group = conv.batch * conv.ic * prod(conv.input) * itemsize if apart else 0
+    return max(columns + group, out_bytes)
 
 
 def _planar(shape: Dims) -> Dims:

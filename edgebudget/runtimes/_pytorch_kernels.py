@@ -20,7 +20,12 @@ class CpuKernels:
     """What the scratch of an operator depends on beside its shapes. One thread throughout: more take more scratch."""
 
     onednn: Onednn = Onednn.AVX512
-    reduced_types: frozenset[str] = frozenset(("bfloat16",))  # with kernels of their own in oneDNN
+    reduced_types: frozenset[str] = frozenset(("bfloat16",))
+    """Types of 2 bytes that oneDNN takes: float16 needs AVX512-FP16, which no measured processor has."""
+
+    def takes(self, dtype: str) -> bool:
+        """Whether oneDNN has kernels for `dtype` here."""
+        return self.onednn is not Onednn.OFF and (dtype == "float32" or dtype in self.reduced_types)
 
     @property
     def simd(self) -> int:

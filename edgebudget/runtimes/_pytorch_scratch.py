@@ -10,7 +10,7 @@ from math import ceil, prod
 
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, Ref, TensorSpec, TracedGraph
-from edgebudget.runtimes._pytorch_attention import attention_bytes, lstm_bytes
+from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
 from edgebudget.runtimes._pytorch_call import Call, Handler
 from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
 from edgebudget.runtimes._pytorch_kernels import CpuKernels
@@ -42,6 +42,8 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
             continue
         call.op = op
         found[op.index] = handler(call)
+        if handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
+            unmodelled[op.name] = None  # oneDNN's buffers of packed blocks, up to some 0.2 MB
     return found, tuple(unmodelled)
 
 
@@ -116,13 +118,13 @@ def _layer_norm(call: Call) -> int:
     x = call.input()
     normalized = call.op.arg(1, "normalized_shape")
     over = len(normalized) if isinstance(normalized, tuple) else 1
-    return 2 * prod(x.shape[:-over]) * _FLOAT + _copy_unless_contiguous(call, x)
+    return 2 * prod(x.shape[:-over]) * call.itemsize(x) + _copy_unless_contiguous(call, x)
 
 
 def _group_norm(call: Call) -> int:
     """Mean and reciprocal deviation of every group; the channels-last kernel also sums up every channel."""
     x = call.input()
-    statistics = 2 * x.shape[0] * int(str(call.op.arg(1, "num_groups"))) * _FLOAT
+    statistics = 2 * x.shape[0] * int(str(call.op.arg(1, "num_groups"))) * call.itemsize(x)
     if is_contiguous(x.shape, x.stride):
         return statistics
     if is_channels_last(x.shape, x.stride):
@@ -135,6 +137,8 @@ def _rms_norm(call: Call) -> int:
     x, out = call.input(), call.nbytes(call.output())
     normalized = call.op.arg(1, "normalized_shape")
     rows = prod(x.shape[: -(len(normalized) if isinstance(normalized, tuple) else 1)]) * _FLOAT
+    if call.itemsize(x) < _FLOAT:  # in float32 throughout, converted back at the end
+        return 2 * x.numel * _FLOAT + 2 * rows - out
     return rows + (out if call.tensor(2, "weight") is not None else rows)
 
 
@@ -150,17 +154,19 @@ def _pool(call: Call) -> int:
 def _adaptive_avg_pool2d(call: Call) -> int:
     """Pooling to 1x1 is a mean."""
     if all(n == 1 for n in call.output().shape[-2:]):
-        return _DIVISOR
+        return _mean(call)
     return _copy_unless_like_suggested(call, call.input())
 
 
-def _divides(call: Call) -> int:
-    return _DIVISOR
+def _mean(call: Call) -> int:
+    """A sum, divided by a number; types of 2 bytes are converted to float32 as a whole, and the sums back."""
+    x, out = call.input(), call.output()
+    return _DIVISOR if call.itemsize(x) >= _FLOAT else max((x.numel + out.numel) * _FLOAT, _DIVISOR)
 
 
 def _with_number(call: Call) -> int:
     """Arithmetic with a Python number, which becomes a tensor twice: as it is, and in the operand's type."""
-    return _DIVISOR if len(call.op.inputs) < 2 else 0
+    return _INDEX + call.itemsize(call.input()) if len(call.op.inputs) < 2 else 0
 
 
 def _softmax(call: Call) -> int:
@@ -171,28 +177,34 @@ def _softmax(call: Call) -> int:
 
 
 def _linear(call: Call) -> int:
-    """addmm over rows; an input that cannot be seen as rows goes through matmul."""
+    """addmm over rows; an input that cannot be seen as rows is copied to, or goes through bmm (`_product`)."""
     x = call.input()
-    if len(x.shape) <= 2 or is_contiguous(x.shape, x.stride) or merges(x.shape[:-1], x.stride[:-1]):
+    return _product(call, x, call.requires_grad(call.input(1)), call.output().shape[:-2])
+
+
+def _product(call: Call, left: TensorSpec, trains: bool, batch: tuple[int, ...]) -> int:
+    """A batch of matrices times one matrix (LinearAlgebra.cpp, `should_fold`): as one large matrix where a view allows
+    it, and, after a copy, where the matrix requires a gradient; else by bmm."""
+    if len(left.shape) <= 2 or merges(left.shape[:-1], left.stride[:-1]):
         return 0
-    return 0 if merges(x.shape[:-2], x.stride[:-2]) else call.nbytes(x)
+    return call.nbytes(left) if trains else _batch_copy(call, left, batch)
 
 
 def _matmul(call: Call) -> int:
-    """Operands whose batch dimensions cannot be seen as one are copied for bmm; a matrix by batches is folded."""
+    """Operands whose batch dimensions cannot be seen as one are copied for bmm."""
     left, right = call.input(0), call.input(1)
     if len(left.shape) <= 2 and len(right.shape) <= 2:
         return 0
-    if len(left.shape) >= 3 and len(right.shape) <= 2 and merges(left.shape[:-1], left.stride[:-1]):
-        return 0
     batch = call.output().shape[: max(len(left.shape), len(right.shape)) - 2]
-    if prod(batch) == 1:
-        return 0
+    if len(left.shape) >= 3 and len(right.shape) <= 2:
+        return _product(call, left, call.requires_grad(right), batch)
     return sum(_batch_copy(call, operand, batch) for operand in (left, right))
 
 
 def _batch_copy(call: Call, operand: TensorSpec, batch: tuple[int, ...]) -> int:
     """Return the bytes of `operand` expanded to `batch`, or 0 where that is a view with one batch dimension."""
+    if prod(batch) == 1:
+        return 0
     missing = len(batch) + 2 - len(operand.shape)
     if missing < 0 or len(operand.shape) < 2:
         return 0
@@ -255,11 +267,11 @@ def _upsample(call: Call, taps: int) -> int:
     last = is_channels_last(x.shape, x.stride) and not is_contiguous(x.shape, x.stride)
     if (last and x.shape[1] > 3) or sum(out.shape[2:]) <= _VECTORIZED_UPSAMPLE:
         return 0 if last else call.nbytes(x) + call.nbytes(out)
-    return taps * (_INDEX + _FLOAT) * sum(out.shape[2:])
+    return taps * (_INDEX + call.itemsize(x)) * sum(out.shape[2:])
 
 
 def _upsample_cubic(call: Call) -> int:
-    return 4 * (_INDEX + _FLOAT) * sum(call.output().shape[2:])
+    return 4 * (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
 
 
 def _upsample_antialiased(call: Call) -> int:
@@ -319,6 +331,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "eq": _with_number,
     "ge": _with_number,
     "group_norm": _group_norm,
+    "gru": gru_bytes,
     "gt": _with_number,
     "im2col": _im2col,
     "index": _index,
@@ -331,11 +344,13 @@ _HANDLERS: Mapping[str, Handler] = {
     "lt": _with_number,
     "matmul": _matmul,
     "max_pool2d": _max_pool2d,
-    "mean": _divides,
+    "mean": _mean,
     "mul": _with_number,
     "ne": _with_number,
     "repeat": _repeat,
     "rms_norm": _rms_norm,
+    "rnn_relu": rnn_bytes,
+    "rnn_tanh": rnn_bytes,
     "roll": _roll,
     "rsub": _with_number,
     "scaled_dot_product_attention": attention_bytes,
@@ -365,5 +380,7 @@ _TAKE_NOTHING = frozenset(
     "all amax amin any argmax argmin cumsum embedding gather grid_sampler index_select linalg_vector_norm max min norm "
     "prod scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
 )
+
+_PRODUCTS = frozenset((_bmm, _einsum, _linear, _matmul))
 
 _BY_TARGET: dict[str, Handler] = {}

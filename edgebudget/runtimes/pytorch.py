@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edgebudget.dtypes import DtypeOption, assign
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import Buffer, live_bytes
+from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
@@ -29,6 +30,10 @@ class _PyTorch:
         buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
+        for fused in fused_modules(graph, held):
+            before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
+            for step in range(fused.first, fused.last + 1):
+                curve[step], scratch[step] = before, fused.peak_bytes
         alive_peak = max(curve)
         with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
         total_peak = max(with_scratch)

@@ -52,7 +52,9 @@ class _Torchvision:
             shapes = _shapes(name, kind, getattr(module, "image_size", None))
             args = tuple(example(InputSpec(shape)) for shape in shapes)
             args = (list(args),) if kind == "detection" else args
-        return LoadedModel(name, module, args, allow_truncation=kind == "detection")
+        if kind == "detection":
+            return LoadedModel(name, module, args, allow_truncation=True, batch=len(args[0]))
+        return LoadedModel(name, module, args)
 
 
 def _kind(name: str) -> str:

@@ -7,12 +7,12 @@ import sys
 import numpy
 import onnxruntime
 
-from edgebudget.measure.workers.probe import Probe
+from edgebudget.measure.workers.probe import Probe, take_stdout
 
 
 def main(path: str, threads: int, runs: int, shapes: list[str]) -> None:
     """Load and run one ONNX model with the default options but for the threads; the inputs are zeros."""
-    probe = Probe()
+    answer, probe = take_stdout(), Probe()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     arrays = []
@@ -40,7 +40,7 @@ def main(path: str, threads: int, runs: int, shapes: list[str]) -> None:
         kept.clear()  # a caller drops one answer before it asks for the next
         kept.append(session.run(None, feeds))
     phases["steady_inference"] = probe.read()
-    print(json.dumps({"phases": phases}))
+    print(json.dumps({"phases": phases}), file=answer)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ meanwhile goes to stderr.
 
 import gc
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TextIO
 from edgebudget.errors import EdgeBudgetError
 from edgebudget.measure import BACKENDS
 from edgebudget.measure.models import BuiltModel, build_model
+from edgebudget.measure.workers.probe import take_stdout
 
 
 def main(requests: TextIO, answers: TextIO) -> None:
@@ -49,6 +49,4 @@ def _reason(error: BaseException) -> str:
 if __name__ == "__main__":
     # Exporters make graphs by the million small objects: collecting garbage as often as Python does costs a sixth.
     gc.set_threshold(200_000, 20, 100)
-    own = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    main(sys.stdin, own)
+    main(sys.stdin, take_stdout())

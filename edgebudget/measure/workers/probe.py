@@ -1,12 +1,22 @@
 """What a worker reads about its own process. Imports nothing that could be taken for the model's memory."""
 
 import ctypes
+import os
+import sys
 from pathlib import Path
+from typing import TextIO
 
 _FIELDS = ("live_bytes", "peak_bytes", "live_blocks", "mapped_live_bytes", "mapped_peak_bytes")
 _STATUS = {"peak_bytes": "VmHWM:", "anonymous_bytes": "RssAnon:", "file_bytes": "RssFile:"}
 
 PhaseJson = dict[str, dict[str, int]]
+
+
+def take_stdout() -> TextIO:
+    """Return this process's stdout, for the result alone: whatever else is printed from now on goes to stderr."""
+    own = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return own
 
 
 class _Heap(ctypes.Structure):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from edgebudget.measure.models import build_model, example_inputs, input_shapes
-from edgebudget.measure.workers.probe import Probe
+from edgebudget.measure.models import build_module, example_inputs, input_shapes
+from edgebudget.measure.workers.probe import Probe, take_stdout
 
 
 def allocator_events(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[int]:
@@ -66,7 +66,7 @@ def allocator_peaks_aside(module: torch.nn.Module, inputs: Sequence[torch.Tensor
 
 def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
     """Build and run one model; loading is building it with random weights."""
-    probe = Probe()
+    answer, probe = take_stdout(), Probe()
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(threads)
     inputs = example_inputs(input_shapes(model, shapes))  # and all that the model imports is imported
@@ -77,7 +77,7 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
     phases["baseline"] = probe.read()
 
     probe.reset_peaks()
-    module = build_model(model, shapes).module
+    module = build_module(model, shapes)
     phases["load"] = probe.read()
 
     allocator = allocator_peaks_aside(module, inputs)
@@ -91,7 +91,7 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
             kept.clear()  # a caller drops one answer before it asks for the next
             kept.append(module(*inputs))
         phases["steady_inference"] = probe.read()
-    print(json.dumps({"phases": phases, "allocator": allocator}))
+    print(json.dumps({"phases": phases, "allocator": allocator}), file=answer)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from edgebudget.runtimes._xnnpack.workspace import Workspace, plan_workspace
 # What xnn_create_runtime_v4 keeps (runtime.c): struct xnn_operator_data a node with a block of time stamps (the wheel
 # profiles: ET_EVENT_TRACER_ENABLED), struct xnn_runtime_value a value; and ExecuTorch's XNNExecutor.
 NODE_BYTES, STAMP_BYTES, VALUE_BYTES, EXECUTOR_BYTES = 240, 88, 160, 280
+NAME_BYTES = 28  # an operator's name in the profiler's list: 21 to 30 characters in four recorded programs
 # What the subgraph holds until the runtime is made (subgraph.c, xnn_subgraph_reserve_*): struct xnn_node, xnn_value.
 SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
 # XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value and of
@@ -46,7 +47,7 @@ def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequenc
     sub = build(step, graph, readers, tiles)
     values = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped
     structures = sum([node.cost.structures for node in sub.nodes]) + EXECUTOR_BYTES
-    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
+    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES + NAME_BYTES) + values * VALUE_BYTES
     share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
     work: Workspace = plan_workspace(sub, tiles.alignment, graph.element_bytes)
     return Delegate(

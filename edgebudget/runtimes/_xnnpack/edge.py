@@ -61,13 +61,15 @@ class Lowering:
     def __init__(self, graph: TracedGraph, functional: Functional, element: str) -> None:
         values = functional.values
         weights = {s.id for s in graph.storages if s.role.is_weight}
+        made = {v for node in functional.nodes for v in node.outputs}  # a view of a weight is no constant any more
         self.g = EdgeGraph(
             [v.shape for v in values],
             [element if v.dtype in FLOATING else v.dtype for v in values],
-            [v.storage in weights for v in values],
+            [v.storage in weights and v.id not in made for v in values],
             element_bytes=ITEMSIZE[element],
         )
         self.element = element
+        self.mutated = functional.mutated
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
 

@@ -118,22 +118,33 @@ def _step(delegate: int, ops: list[EdgeOp], crossings: _Crossings) -> Step:
 
 
 def _breadth_first(steps: list[Step]) -> list[Step]:
-    maker = {v: i for i, step in enumerate(steps) for v in step.makes}
+    """Return `steps` as `legalize_graph` orders them: first in, first out, each `getitem` of a result a node itself."""
+    made = {v for step in steps for v in step.makes}
     waiting = [0] * len(steps)
-    followers: list[list[int]] = [[] for _ in steps]
+    readers: dict[int, list[int]] = {}
     for i, step in enumerate(steps):
-        for source in dict.fromkeys(maker[v] for v in step.reads if v in maker):
-            waiting[i] += 1
-            followers[source].append(i)
-    ready = deque(i for i, count in enumerate(waiting) if not count)
-    order = []
+        for v in step.reads:
+            if v in made:
+                waiting[i] += 1
+                readers.setdefault(v, []).append(i)
+    order: list[Step] = []
+    ready: deque[tuple[int, int]] = deque((i, 0) for i, count in enumerate(waiting) if not count)
     while ready:
-        i = ready.popleft()
-        order.append(steps[i])
-        for follower in followers[i]:
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                ready.append(follower)
+        i, value = ready.popleft()
+        if i >= 0:
+            step = steps[i]
+            order.append(step)
+            if step.delegate >= 0 or len(step.makes) > 1:
+                ready.extend((-1, v) for v in step.makes)
+                continue
+            values = step.makes
+        else:
+            values = (value,)
+        for v in values:
+            for reader in readers.get(v, ()):
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    ready.append((reader, 0))
     return order
 
 
@@ -154,11 +165,14 @@ def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
 
 
 def arena_bytes(buffers: list[Buffer]) -> int:
-    """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it."""
+    """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it.
+
+    Equal sizes go last first: the planner inserts in order and then turns its list around.
+    """
     capacities: list[int] = []
     busy: list[int] = []  # a bucket's steps in use, one bit each
     occupants: list[list[tuple[int, int]]] = []  # (steps in use, end) of each tensor in a bucket
-    for buffer in sorted(buffers, key=lambda b: -b.nbytes):
+    for buffer in sorted(reversed(buffers), key=lambda b: -b.nbytes):
         size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
         span = ((1 << (buffer.last - buffer.first + 1)) - 1) << buffer.first
         start, chosen = 0, -1

@@ -45,6 +45,7 @@ class XnnNode:
     cost: Cost
     name: str
     module: str = ""
+    order: float = 0.0  # where it runs among the others
 
 
 @dataclass
@@ -77,6 +78,7 @@ class _Builder:
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
+        self.made_at: dict[int, float] = {}  # position -> the order of the node that makes it
         self.home: dict[int, tuple[bool, bool]] = {}  # the form a value was made in
 
     def value(self, edge: int, nhwc: bool, int8: bool, external: bool = False) -> int:
@@ -95,7 +97,15 @@ class _Builder:
         return len(sub.sizes) - 1
 
     def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
-        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module))
+        order = float(len(self.out.nodes))
+        self.made_at[output] = order
+        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module, order))
+
+    def copy_after(self, source: int, output: int) -> None:
+        """Add a layout copy that runs right behind what makes `source`, first of all where that comes from outside."""
+        order = self.made_at.get(source, -1.0) + 0.5
+        self.made_at[output] = order
+        self.out.nodes.append(XnnNode("transpose", [source], output, SIMPLE, "transpose", self.module, order))
 
     def get(self, edge: int, nhwc: bool, int8: bool, reader: int) -> int:
         """Return where `edge` stands in the form asked for, converting it where it does not yet exist.
@@ -121,7 +131,7 @@ class _Builder:
             found = self.forms.get((edge, nhwc, False))
             if found is None:
                 found = self.value(edge, nhwc, False)
-                self.node("transpose", [self.forms[edge, made_nhwc, False]], found)
+                self.copy_after(self.forms[edge, made_nhwc, False], found)
             return found
         return self._own(edge, self.forms[edge, made_nhwc, True], made_nhwc, nhwc, int8, reader)
 
@@ -161,6 +171,7 @@ def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgr
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
         made.out.external[position] = True
+    made.out.nodes.sort(key=lambda node: node.order)
     made.out.defined_nodes = len(made.out.nodes) + made.out.clamps
     made.out.nodes = _fold_tables(made.out)
     return made.out
@@ -178,7 +189,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
         for v in set(node.inputs):
             readers.setdefault(v, []).append(i)
     gone: set[int] = set()
-    result: list[XnnNode] = []
+    tables: dict[int, XnnNode] = {}  # in the place of the last node of their chain
     for i, node in enumerate(sub.nodes):
         if i in gone:
             continue
@@ -197,10 +208,8 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
                     sub.sizes[sub.nodes[k].output] = 0
-                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module))
-                continue
-        result.append(node)
-    return result
+                tables[chain[-1]] = XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module)
+    return [tables.get(i, node) for i, node in enumerate(sub.nodes) if i not in gone or i in tables]
 
 
 def _is_unary(node: XnnNode) -> bool:
@@ -313,8 +322,9 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> C
         weight = shapes[op.inputs[1]]
         if len(weight) == 3:
             weight = (*weight, 1)
-        make = operators.transposed_convolution if op.params[7] else operators.convolution
-        return make(tiles, precision, weight, op.params, _spatial(shape))
+        if op.params[7]:
+            return operators.transposed_convolution(tiles, precision, weight, op.params, _spatial(shape), shape[0])
+        return operators.convolution(tiles, precision, weight, op.params, _spatial(shape))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])

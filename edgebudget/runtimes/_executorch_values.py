@@ -1,0 +1,234 @@
+"""What a program's values take: in the `.pte` file, and on the heap of the process that loads it.
+
+Counted from executorch 1.5.1: the emitter makes one value of every argument of every out-variant
+(exir/emit/_emitter.py), the runtime a handful of blocks of every value (runtime/executor/method.cpp,
+tensor_parser_portable.cpp), each by `malloc` (extension/memory_allocator/malloc_memory_allocator.h).
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from edgebudget.graph import Arg, Ref
+from edgebudget.planning import align
+from edgebudget.runtimes._executorch_edge import Program, Step, returns_list
+
+PAGE_BYTES = 4096
+SEGMENT_ALIGNMENT = 128  # ExecutorchBackendConfig.segment_alignment
+CONSTANT_ALIGNMENT = 16  # schema.fbs, @executorch-tensor-alignment
+_MMAP_THRESHOLD = 128 * 1024  # glibc: larger blocks are mapped
+
+
+class Argument(NamedTuple):
+    """One argument of a kernel call: the kind of its value, and how many items a list has."""
+
+    kind: str
+    items: int = 0
+
+
+@dataclass(frozen=True)
+class Census:
+    """The values of a program by kind, the tensors by rank, and the kernel calls by their arguments."""
+
+    values: Counter[str]
+    ranks: Counter[int]  # of tensors
+    planned: int  # tensors with memory in the arena
+    lists: Counter[int]  # lengths of lists of integers
+    tensor_lists: Counter[int]
+    calls: Counter[tuple[int, tuple[int, ...]]]  # (arguments, ranks of those that are tensors)
+    operators: frozenset[str]
+    inputs: int
+    constants: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.values.values())
+
+
+class _Signature(NamedTuple):
+    names: tuple[str, ...]
+    kinds: tuple[str, ...]
+    defaults: tuple[Arg, ...]
+
+
+@cache
+def _signature(target: str) -> _Signature:
+    """Return what an operator's out-variant takes before its outputs: factories take no layout, device or type."""
+    import torch  # only here: a program is made where a model was traced
+
+    namespace, name, overload = target.split(".")
+    schema = getattr(getattr(getattr(torch.ops, namespace), name), overload)._schema
+    names = [a.name for a in schema.arguments]
+    dropped = {"layout", "device", "pin_memory"} | ({"dtype"} if "layout" in names else set())
+    if name in ("_to_copy", "clone"):
+        dropped.add("memory_format")
+    kept = [a for a in schema.arguments if a.name not in dropped]
+    kinds = tuple(
+        "Tensor[]" if str(a.type) in ("List[Tensor]", "List[Optional[Tensor]]") else str(a.type) for a in kept
+    )
+    defaults = tuple(a.default_value if a.has_default_value() else None for a in kept)
+    return _Signature(tuple(a.name for a in kept), kinds, defaults)
+
+
+def census(program: Program, unused_buffers: int) -> Census:
+    """Return the values of `program`. `unused_buffers`: how many no step reads; they are in the file all the same."""
+    values: Counter[str] = Counter()
+    ranks: Counter[int] = Counter()
+    lists: Counter[int] = Counter()
+    tensor_lists: Counter[int] = Counter()
+    calls: Counter[tuple[int, tuple[int, ...]]] = Counter()
+    operators: set[str] = set()
+    tensors = set(program.inputs) | set(program.mutable)
+    for step in program.steps:
+        tensors.update(step.reads)
+        tensors.update(step.writes)
+        if step.target == "view":
+            continue
+        operators.add(step.target)
+        arguments = list(_arguments(step, len(program.specs[step.writes[0]].shape) if step.writes else 0))
+        for argument in arguments:
+            if argument.kind == "IntList":
+                lists[argument.items] += 1
+                values["Int"] += argument.items
+            elif argument.kind == "TensorList":
+                tensor_lists[argument.items] += 1
+            if argument.kind != "Tensor":
+                values[argument.kind] += 1
+        # out-arguments, then what is returned: the same tensors, as one list where there are several
+        written = [len(program.specs[w].shape) for w in step.writes]
+        read = [len(program.specs[r].shape) for r in _tensor_arguments(step)]
+        if returns_list(step):
+            outs, seen, made = 2, read, 2
+        elif len(step.writes) > 1:
+            outs, seen, made = len(written) + 1, read + written, 1
+        else:
+            outs, seen, made = 2 * len(written), read + 2 * written, 0
+        values["TensorList"] += made
+        tensor_lists[len(written)] += made
+        calls[(len(arguments) + outs, tuple(seen))] += 1
+    for spec in tensors:
+        ranks[len(program.specs[spec].shape)] += 1
+    ranks[0] += unused_buffers
+    values["Tensor"] = sum(ranks.values())
+    constants = sum(program.specs[spec].constant for spec in tensors) + unused_buffers
+    return Census(
+        values,
+        ranks,
+        values["Tensor"] - constants,
+        lists,
+        tensor_lists,
+        calls,
+        frozenset(operators),
+        len(program.inputs),
+        constants,
+    )
+
+
+def _tensor_arguments(step: Step) -> Iterator[int]:
+    for arg in (*step.args, *(arg for _, arg in step.kwargs)):
+        if isinstance(arg, Ref):
+            yield int(arg)
+
+
+def _arguments(step: Step, rank: int) -> Iterator[Argument]:
+    if step.target in ("aten._to_copy.default", "aten.clone.default"):
+        # dim_order_ops: (self, non_blocking, dim_order)
+        yield Argument("Tensor")
+        yield Argument("Bool")
+        yield Argument("IntList", rank)
+        return
+    given = dict(step.kwargs)
+    signature = _signature(step.target)
+    for position, (name, kind, default) in enumerate(
+        zip(signature.names, signature.kinds, signature.defaults, strict=True)
+    ):
+        value: Arg = step.args[position] if position < len(step.args) else given.get(name, default)
+        yield _argument(value, kind)
+
+
+def _argument(value: Arg, kind: str) -> Argument:
+    if isinstance(value, Ref):
+        return Argument("Tensor")
+    if value is None:
+        return Argument("Null")
+    if isinstance(value, tuple | list):
+        if "Tensor" in kind:
+            return Argument("TensorList", len(value))
+        if "float" in kind:
+            return Argument("DoubleList", len(value))
+        return Argument("BoolList" if "bool" in kind else "IntList", len(value))
+    if isinstance(value, bool):
+        return Argument("Bool")
+    if isinstance(value, float):
+        return Argument("Double")
+    if isinstance(value, str) and kind in ("str", "Optional[str]"):
+        return Argument("String", len(value))
+    return Argument("Double" if kind == "float" else "Int")
+
+
+def program_bytes(values: Census) -> int:
+    """Return what the flatbuffer in front of the constants takes, padded to where they start; within 3 %.
+
+    By schema/program.fbs: 16 bytes a value (its table of 12 and a reference), the value's own table with its fields,
+    a length of 4 and the items of each vector, 8 bytes of offset a constant, two short strings an operator. Tables
+    share their layout; padding between them is not followed.
+    """
+    ranks = sum((align(4 * rank, 4) + align(rank, 4)) * count for rank, count in values.ranks.items())
+    lists = sum((28 + 8 * length) * count for length, count in values.lists.items())
+    tensor_lists = sum((28 + 4 * length) * count for length, count in values.tensor_lists.items())
+    calls = sum((32 + 4 * arguments) * count for (arguments, _), count in values.calls.items())
+    scalars = (
+        28 * (values.values["Int"] + values.values["Double"]) + 24 * values.values["Bool"] + 20 * values.values["Null"]
+    )
+    others = 36 * (values.values["String"] + values.values["DoubleList"] + values.values["BoolList"])
+    tensors = 44 * values.values["Tensor"] + 12 * values.planned + ranks
+    rest = 8 * values.constants + 64 * len(values.operators) + 600
+    return align(tensors + lists + tensor_lists + calls + scalars + others + rest, SEGMENT_ALIGNMENT)
+
+
+def malloc_bytes(size: int, pointer_bytes: int = 8) -> int:
+    """Return what a block of `size` takes of the heap by `malloc_usable_size`, as glibc gives it."""
+    overhead, granule = pointer_bytes, 2 * pointer_bytes
+    if size >= _MMAP_THRESHOLD:
+        return align(size + granule, PAGE_BYTES) - granule
+    return max(3 * pointer_bytes, align(size + overhead, granule) - overhead)
+
+
+def method_heap_bytes(values: Census, pointer_bytes: int = 8) -> int:
+    """Return the heap that loading a method takes besides its arena: every block of `Method::init`, by usable size.
+
+    A value takes 16 bytes; a `TensorImpl` four pointers, three sizes and its types; a boxed list, the description of
+    a call's tensor, and the arguments of a call three, three and two words; a stride 4 bytes. The module's allocator
+    has no temporary arena, so the descriptions, made to choose a kernel, stay (`Method::resolve_operator`).
+    """
+    word = pointer_bytes
+    blocks: Counter[int] = Counter()
+    blocks[16 * values.total] += 1
+    blocks[values.inputs] += 1  # which inputs are set
+    blocks[0] += 1  # delegates: none
+    for rank, count in values.ranks.items():
+        blocks[4 * rank] += count
+        blocks[7 * word + 8] += count
+    for length, count in (values.lists + values.tensor_lists).items():
+        blocks[word * length] += count
+        blocks[3 * word] += count
+    for length, count in values.lists.items():
+        blocks[8 * length] += count  # integers have 8 bytes everywhere
+    for length, count in values.tensor_lists.items():
+        blocks[word * length] += count
+    for kind in ("String", "DoubleList", "BoolList"):
+        blocks[2 * word] += values.values[kind]
+    for (arguments, ranks), count in values.calls.items():
+        blocks[word * arguments] += count
+        blocks[3 * word * arguments] += count
+        for rank in ranks:
+            blocks[rank] += count
+    calls = sum(values.calls.values())
+    blocks[4 * word] += 1
+    blocks[word * calls] += 1
+    blocks[2 * word * calls] += 1
+    made = sum(blocks.values())
+    blocks[word * (1 << (made - 1).bit_length())] += 1  # the allocator's own list of blocks, which grows by doubling
+    return sum(malloc_bytes(size, word) * count for size, count in blocks.items())

@@ -1,0 +1,184 @@
+"""ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
+
+import weakref
+from dataclasses import dataclass
+
+from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.graph import ITEMSIZE, TracedGraph
+from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
+from edgebudget.planning.executorch_greedy import executorch_greedy
+from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
+from edgebudget.runtimes._executorch_values import (
+    CONSTANT_ALIGNMENT,
+    PAGE_BYTES,
+    Census,
+    census,
+    malloc_bytes,
+    method_heap_bytes,
+    program_bytes,
+)
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.target import Target
+
+FLOATING_OPTIONS = frozenset({"float32", "float16", "bfloat16"})
+"""Options that the portable kernels compute in (kernels/portable/cpu, ET_SWITCH_*HBF16_TYPES)."""
+
+RUNTIME_BYTES = 7_200_000
+"""What a process of its own takes whatever the model: 5.9 MB once ExecuTorch and its kernels are loaded, and 1.3 MB of
+code that is first touched when a model runs. Measured on x86-64 Linux with executorch 1.5.1 and a C++ runner, as
+`VmHWM` before loading and as file pages beyond the model's file."""
+
+MODULE_BYTES = 1_304
+"""What `Module` allocates beside the method: loader, program, allocators, maps. Measured on x86-64 Linux with
+executorch 1.5.1, the same to 40 bytes for every model of the set to build on."""
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """Everything about a program that no target changes."""
+
+    program: Program
+    placed: tuple[Placed, ...]
+    plan: ArenaPlan  # lifetimes in steps
+    values: Census
+    constant_bytes: int
+    curve: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _ExecuTorch:
+    name: str = "executorch"
+    description: str = (
+        "ExecuTorch 1.5.1 with portable kernels: the graph decomposed to core ATen, planned by its greedy planner; "
+        "constants stay in the mapped file."
+    )
+
+    def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
+        """Return the arena, byte for byte as `to_executorch` plans it, and what loading the method takes besides."""
+        if option.name not in FLOATING_OPTIONS:
+            return Unsupported(
+                f"ExecuTorch's portable kernels have no quantized operators, so a program in {option.name} cannot be "
+                "lowered for them."
+            )
+        if graph.truncation:
+            return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
+        planned = _plan(graph, option.name)
+        refused = planned.program.refused
+        if refused:
+            return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
+        return _layout(planned, target)
+
+
+def _layout(planned: _Planned, target: Target) -> MemoryLayout:
+    steps, plan, curve = planned.program.steps, planned.plan, planned.curve
+    peak = max(curve)
+    at = curve.index(peak)
+    word = target.pointer_bytes
+    workspace = max((_scratch_bytes(planned.program, step) for step in steps), default=0)
+    heap = malloc_bytes(plan.nbytes, word) + method_heap_bytes(planned.values, word) + MODULE_BYTES
+    described = program_bytes(planned.values)
+    storage = described + planned.constant_bytes
+    in_ram = target.weights_in == "ram"
+    return MemoryLayout(
+        activation_lower_bound_bytes=peak,
+        activation_bytes=plan.nbytes,
+        activation_total_bytes=sum(b.nbytes for b in plan.buffers),
+        activation_peak_numel=sum(
+            p.buffer.nbytes // ITEMSIZE[planned.program.specs[p.spec].dtype]
+            for p in planned.placed
+            if p.first_step <= at <= p.last_step
+        ),
+        workspace_bytes=workspace,
+        load_heap_bytes=heap,
+        inference_heap_bytes=heap + workspace,
+        load_mapped_bytes=align(described, PAGE_BYTES) if in_ram else 0,
+        inference_mapped_bytes=align(storage, PAGE_BYTES) if in_ram else 0,
+        storage_bytes=storage,
+        runtime_bytes=RUNTIME_BYTES,
+        peak_op=PeakOp(at, steps[at].target if steps else "", steps[at].module if steps else ""),
+        timeline=tuple((_label(step), alive) for step, alive in zip(steps, curve, strict=False)),
+        tensors=tuple(
+            LiveTensor(_name(planned, p), p.buffer.nbytes, p.first_step, p.last_step) for p in planned.placed
+        ),
+        arena=plan,
+        unmodelled_ops=tuple(
+            dict.fromkeys(s.target for s in steps if s.target != "view" and not s.target.startswith("aten."))
+        ),
+        notes=("Constants are read where the file is mapped; their pages can be reclaimed when memory is short.",)
+        if in_ram
+        else ("Constants are read in place from flash.",),
+    )
+
+
+_PLANNED: dict[tuple[int, str], _Planned] = {}
+
+
+def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
+    """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
+    key = (id(graph), floating_dtype)
+    if key not in _PLANNED:
+        from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
+
+        _PLANNED[key] = _make_plan(decompose(graph, floating_dtype))
+        weakref.finalize(graph, _PLANNED.pop, key, None)
+    return _PLANNED[key]
+
+
+def _make_plan(core: TracedGraph) -> _Planned:
+    program = lower(core)
+    placed = place(program)
+    plan = executorch_greedy([p.buffer for p in placed])
+    by_step = tuple(Buffer(p.spec, p.buffer.nbytes, p.first_step, p.last_step) for p in placed)
+    curve = tuple(live_bytes(by_step, max(len(program.steps), 1)))
+    constant_bytes, unused = _constants(core, program)
+    return _Planned(
+        program, placed, ArenaPlan(by_step, plan.offsets, plan.nbytes), census(program, unused), constant_bytes, curve
+    )
+
+
+def _constants(core: TracedGraph, program: Program) -> tuple[int, int]:
+    """Return the bytes of all constants, aligned, and how many buffers the file holds that no step reads.
+
+    Parameters that nothing reads are left out of the file, buffers are not. Equal scalars are stored once; other equal
+    constants would be too, but a trace without weights cannot tell.
+    """
+    read = {spec for step in program.steps for spec in step.reads} | set(program.outputs)
+    constants = [program.specs[spec] for spec in read if program.specs[spec].constant]
+    stored = {spec.storage: spec.nbytes for spec in constants if spec.storage >= 0}
+    scalars = {(spec.dtype, spec.value) for spec in constants if spec.storage < 0}
+    known = {spec.storage for spec in program.specs}
+    unused = [s for ids in core.buffers.values() for s in ids if s not in known]
+    sizes = [*stored.values(), *(ITEMSIZE[dtype] for dtype, _ in scalars)]
+    counters = {
+        core.storages[s].nbytes for s in unused
+    }  # how many batches were seen: the same everywhere, so stored once
+    return sum(align(nbytes, CONSTANT_ALIGNMENT) for nbytes in (*sizes, *counters)), len(unused)
+
+
+def _scratch_bytes(program: Program, step: Step) -> int:
+    """Return what the kernel of `step` allocates while it runs: of the portable ones, only topk does (op_topk.cpp).
+
+    Its queue holds a value and an index, 16 bytes, for each element along the dimension.
+    """
+    if step.target != "aten.topk.default":
+        return 0
+    shape = program.specs[step.reads[0]].shape
+    dimension = step.args[2] if len(step.args) > 2 and isinstance(step.args[2], int) else -1
+    return 16 * shape[dimension] if shape else 16
+
+
+def _label(step: Step) -> str:
+    return f"{step.module}: {_short(step)}"
+
+
+def _short(step: Step) -> str:
+    return step.target.split(".")[1] if "." in step.target else step.target
+
+
+def _name(planned: _Planned, placed: Placed) -> str:
+    if placed.spec in planned.program.inputs:
+        return f"input {planned.program.inputs.index(placed.spec)}"
+    return _label(planned.program.steps[placed.first_step])
+
+
+RUNTIME = _ExecuTorch()

@@ -1,0 +1,228 @@
+"""The XNNPACK runtime against recorded heaps, and the parts its figures are made of.
+
+Recorded with ExecuTorch 1.5.1 on x86-64 (AVX-512): a standalone runner, the program file mapped, one thread, an
+allocation counter; bytes over what was held before loading, the caller's input not counted.
+"""
+
+from functools import cache
+
+import pytest
+
+from edgebudget.dtypes import DTYPES
+from edgebudget.graph import TracedGraph
+from edgebudget.runtimes import RUNTIMES
+from edgebudget.runtimes._functional import functionalize
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+from edgebudget.runtimes._xnnpack.lowering import lower
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, arena_bytes, planned, steps_of
+from edgebudget.runtimes._xnnpack.partition import partition
+from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
+from edgebudget.runtimes.interface import MemoryLayout, Unsupported
+from edgebudget.target import Target
+
+torch = pytest.importorskip("torch")
+torchvision = pytest.importorskip("torchvision")
+
+from edgebudget.tracing import trace  # noqa: E402
+
+X86 = Target(isa="x86-64")
+A72 = Target(isa="armv8-a", cores=("cortex-a72",))
+
+
+@cache
+def traced(name: str) -> TracedGraph:
+    with torch.device("meta"):
+        module = getattr(torchvision.models, name)(weights=None).eval()
+        return trace(module, (torch.empty(1, 3, 224, 224),))
+
+
+def laid_out(graph: TracedGraph, dtype: str = "float32", target: Target = X86) -> MemoryLayout:
+    layout = RUNTIMES.get("executorch-xnnpack").lay_out(graph, DTYPES.get(dtype), target)
+    assert isinstance(layout, MemoryLayout)
+    return layout
+
+
+def steps(graph: TracedGraph, dtype: str = "float32") -> tuple[EdgeGraph, list[Step]]:
+    functional = functionalize(graph)
+    edge = lower(graph, functional, quantize(functional) if dtype == "int8" else FLOAT, "float32")
+    readers: dict[int, list[EdgeOp]] = {}
+    for op in edge.ops:
+        for value in dict.fromkeys(op.inputs):
+            readers.setdefault(value, []).append(op)
+    partition(edge)
+    return edge, steps_of(edge, readers)
+
+
+# model, dtype: heap at the load peak, heap at the inference peak
+RECORDED = {
+    ("mobilenet_v2", "float32"): (14_945_632, 22_454_248),
+    ("mobilenet_v2", "int8"): (4_541_272, 7_522_176),
+    ("resnet18", "float32"): (47_570_944, 57_841_328),
+    ("resnet18", "int8"): (12_538_440, 19_791_888),
+    ("resnet50", "float32"): (103_259_816, 116_495_464),
+    ("resnet50", "int8"): (26_785_032, 34_589_536),
+    ("mobilenet_v3_small", "float32"): (11_311_024, 13_786_536),
+    ("mobilenet_v3_small", "int8"): (3_810_008, 5_133_640),
+    ("efficientnet_b0", "float32"): (22_636_768, 33_740_056),
+    ("efficientnet_b0", "int8"): (7_163_248, 18_060_280),
+    ("densenet121", "float32"): (35_868_416, 55_248_984),
+    ("densenet121", "int8"): (11_852_528, 25_996_144),
+    ("convnext_tiny", "float32"): (139_570_432, 151_387_024),
+    ("convnext_tiny", "int8"): (74_436_488, 81_719_152),
+    ("vit_b_16", "float32"): (354_538_512, 361_141_736),
+    ("vit_b_16", "int8"): (95_310_104, 101_753_968),
+}
+
+
+@pytest.mark.parametrize(("name", "dtype"), RECORDED)
+def test_heap_at_the_load_and_inference_peaks(name: str, dtype: str) -> None:
+    layout = laid_out(traced(name), dtype)
+    load, inference = RECORDED[name, dtype]
+    assert layout.load_heap_bytes == pytest.approx(load, rel=0.03)
+    assert layout.inference_heap_bytes == pytest.approx(inference, rel=0.03)
+
+
+# The same on a Cortex-A72 under emulation, in MiB to the hundredth; the input (602,112 bytes) is counted there.
+@pytest.mark.parametrize(
+    ("name", "dtype", "load", "inference"),
+    [
+        ("mobilenet_v2", "float32", 14.27, 22.01),
+        ("mobilenet_v2", "int8", 4.38, 7.80),
+        ("resnet18", "float32", 45.37, 55.75),
+        ("resnet18", "int8", 11.97, 19.47),
+        ("mobilenet_v3_small", "float32", 10.77, 13.71),
+        ("mobilenet_v3_small", "int8", 3.67, 5.51),
+    ],
+)
+def test_heap_on_arm(name: str, dtype: str, load: float, inference: float) -> None:
+    layout = laid_out(traced(name), dtype, A72)
+    assert layout.load_heap_bytes / 2**20 == pytest.approx(load, rel=0.04)
+    assert (layout.inference_heap_bytes + 602_112) / 2**20 == pytest.approx(inference, rel=0.04)
+
+
+# Arena (`non_const_buffer_sizes`), delegates, and calls, as ExecuTorch's own lowering gives them.
+@pytest.mark.parametrize(
+    ("name", "dtype", "arena", "delegates", "calls"),
+    [
+        ("mobilenet_v2", "float32", 606_176, 1, 1),
+        ("mobilenet_v2", "int8", 606_176, 1, 1),
+        ("efficientnet_b0", "int8", 606_176, 1, 1),
+        ("mnasnet1_0", "float32", 853_056, 2, 3),
+        ("densenet121", "float32", 2_007_104, 5, 9),
+        ("densenet121", "int8", 1_806_400, 5, 9),
+        ("convnext_tiny", "int8", 3_010_624, 24, 47),
+        ("vit_b_16", "float32", None, 86, 317),
+    ],
+)
+def test_partitioning_and_the_arena(name: str, dtype: str, arena: int | None, delegates: int, calls: int) -> None:
+    edge, order = steps(traced(name), dtype)
+    assert sum(1 for step in order if step.delegate >= 0) == delegates
+    assert len(order) == calls
+    if arena is not None:
+        assert arena_bytes(planned(edge, order)) + DELEGATE_SLACK_BYTES == arena
+
+
+def test_int8_mobilenet_v2_has_the_published_workspace() -> None:
+    # 112 * 112 * 96 + 56 * 56 * 96 = 1,505,280, published for int8 MobileNetV2; XNNPACK adds 32 bytes.
+    layout = laid_out(traced("mobilenet_v2"), "int8")
+    arena = 606_192  # 602,112 + 4,000 + 64, as malloc hands it out
+    assert layout.activation_bytes - arena == pytest.approx(1_505_280 + 32, abs=4096 + 64)
+    assert layout.activation_bytes - arena >= 1_505_280 + 32
+
+
+def test_parts_add_up() -> None:
+    layout = laid_out(traced("mobilenet_v2"))
+    packed = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
+    parameters = sum(s.nbytes for s in traced("mobilenet_v2").storages if s.role == "parameter")
+    assert packed == pytest.approx(parameters, rel=0.02)  # padding in, batch norms folded out
+    assert layout.activation_lower_bound_bytes <= layout.activation_bytes
+    assert layout.activation_peak_numel * 4 == layout.activation_lower_bound_bytes
+
+
+def test_the_peak_stands_where_the_widest_block_expands() -> None:
+    layout = laid_out(traced("mobilenet_v2"))
+    assert layout.peak_op.module.startswith("features.2.conv")
+    assert max(nbytes for _, nbytes in layout.timeline) == layout.activation_lower_bound_bytes
+
+
+def test_the_mapped_file_counts_at_load_and_is_let_go() -> None:
+    layout = laid_out(traced("mobilenet_v2"))
+    assert layout.load_mapped_bytes == layout.storage_bytes == pytest.approx(13_994_144, rel=0.005)
+    assert layout.inference_mapped_bytes == 0
+
+
+def test_weights_of_portable_operators_stay_mapped() -> None:
+    layout = laid_out(traced("vit_b_16"))
+    assert layout.inference_mapped_bytes == 25 * 2 * 768 * 4 + 768 * 4  # layer norms, and the class token
+    assert "native_layer_norm" in layout.notes[0]
+
+
+def test_an_unrolled_lstm_packs_its_weights_once_a_step() -> None:
+    class Sequence(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.LSTM(64, 128, batch_first=True)
+
+        def forward(self, steps: "torch.Tensor") -> "torch.Tensor":
+            return self.layer(steps)[0]
+
+    layouts = []
+    for count in (8, 16):
+        with torch.device("meta"):
+            layouts.append(laid_out(trace(Sequence().eval(), (torch.empty(1, count, 64),))))
+    short, long = layouts
+    per_step = 512 * (128 * 4 + 4)  # 4 * 128 gates by 128 and a bias; 512 is a multiple of the tile
+    grown = (long.inference_heap_bytes - short.inference_heap_bytes) / 8
+    assert per_step < grown < per_step + 30_000  # and a dozen nodes
+    assert long.storage_bytes < 1.2 * short.storage_bytes  # one copy in the file
+
+
+@pytest.mark.parametrize("dtype", sorted(set(DTYPES.names()) - {"float32", "float16", "int8"}))
+def test_what_is_not_modelled_is_unsupported(dtype: str) -> None:
+    layout = RUNTIMES.get("executorch-xnnpack").lay_out(traced("resnet18"), DTYPES.get(dtype), X86)
+    assert isinstance(layout, Unsupported)
+    assert dtype in layout.reason
+
+
+def test_float16_needs_half_precision_arithmetic() -> None:
+    refused = RUNTIMES.get("executorch-xnnpack").lay_out(traced("mobilenet_v2"), DTYPES.get("float16"), A72)
+    assert isinstance(refused, Unsupported)
+    assert "half-precision" in refused.reason
+
+
+def test_float16_as_recorded() -> None:
+    layout = laid_out(traced("mobilenet_v2"), "float16")
+    assert layout.load_heap_bytes == pytest.approx(7_663_552, rel=0.02)
+    assert layout.inference_heap_bytes == pytest.approx(12_462_480 - 301_064, rel=0.02)
+    assert layout.storage_bytes == pytest.approx(11_376_208, rel=0.02)  # convolutions keep float32 in the file
+
+
+def test_operators_nobody_knows_are_named() -> None:
+    class Transform(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            return torch.fft.rfft(x).abs()
+
+    with torch.device("meta"):
+        layout = laid_out(trace(Transform(), (torch.empty(1, 64),)))
+    assert any("fft" in name for name in layout.unmodelled_ops)
+
+
+def test_writes_through_views_become_new_values() -> None:
+    class Writes(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            y = x * 2
+            y[:, 0] = 0
+            z = y.relu_()
+            return z + y
+
+    with torch.device("meta"):
+        graph = trace(Writes(), (torch.empty(1, 4, 8),))
+    functional = functionalize(graph)
+    names = [node.name for node in functional.nodes]
+    assert "view_scatter" in names
+    made: set[int] = set()
+    for node in functional.nodes:
+        assert not made & set(node.outputs), "a value is made once"
+        made.update(node.outputs)
+    relu = next(node for node in functional.nodes if node.name == "relu")
+    assert functional.nodes[-1].inputs == (relu.outputs[0], relu.outputs[0])
