@@ -7,7 +7,7 @@ from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
-from edgebudget.runtimes._onnxruntime.load import load
+from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -76,7 +76,7 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         ),
         workspace_bytes=min(scratch, runs.nbytes - bound) + max(loading.weight_nbytes - stored, 0),
         load_heap_bytes=loading.peak_nbytes,
-        inference_heap_bytes=loading.nbytes + runs.nbytes,
+        inference_heap_bytes=loading.nbytes + runs.nbytes + FRAME_NODE_BYTES * len(order),
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
         storage_bytes=program.exported.file_nbytes(program.graph),

@@ -37,6 +37,7 @@ BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,54
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
 INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
 REORDERED_BYTES = 860  # what is left of the original's entry
+FRAME_NODE_BYTES = 290  # what a run holds for a node beside buffers: values, tensors, its share of the memory pattern
 VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
 # What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
 # name for each level of modules; the text is kept, in five pairs of strings a node.

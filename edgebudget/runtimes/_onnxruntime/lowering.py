@@ -445,6 +445,20 @@ class Lowering(Builder):
         scale = list(inputs[1:3]) or [self.constant((channels,), 4), self.constant((channels,), 4)]
         self.emit(op, "InstanceNormalization", [inputs[0], *scale])
 
+    def _deviation(self, op: Op, inputs: Sequence[int]) -> None:
+        """Mean, difference, square, mean, and for a standard deviation the root."""
+        shape, out = self.shape(inputs[0]), self.spec_shape(op)
+        mean = self.step(op, "ReduceMean", [inputs[0], self.constant((1,))], out)
+        difference = self.step(op, "Sub", [inputs[0], mean], shape)
+        square = self.step(op, "Mul", [difference, difference], shape)
+        if op.name == "var":
+            self.emit(op, "ReduceMean", [square, self.constant((1,))])
+        else:
+            self.emit(op, "Sqrt", [self.step(op, "ReduceMean", [square, self.constant((1,))], out)])
+
+    def _top(self, op: Op, inputs: Sequence[int]) -> None:
+        self.emit(op, "TopK", [inputs[0], self.constant((1,))])
+
     def _addcmul(self, op: Op, inputs: Sequence[int]) -> None:
         product = self.step(op, "Mul", inputs[1:3], self.spec_shape(op))
         self.emit(op, "Add", [inputs[0], product])
@@ -478,7 +492,8 @@ SPECIAL: Mapping[str, _Handler] = {
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
     "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt,
     "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu,
-    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "batch_norm": _L._batch_norm,
+    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "std": _L._deviation,
+    "var": _L._deviation, "topk": _L._top, "batch_norm": _L._batch_norm,
     "native_batch_norm": _L._batch_norm,
     "_native_batch_norm_legit_no_training": _L._batch_norm, "layer_norm": _L._layer_norm,
     "native_layer_norm": _L._layer_norm, "group_norm": _L._group_norm, "native_group_norm": _L._group_norm,

@@ -6,6 +6,7 @@ FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "Ha
 PUSHED_THROUGH = frozenset(
     {
         "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid", "ReduceMean",
+        "ReduceL2", "ReduceSum", "ReduceMax",
         "QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
         "QLinearLeakyRelu", "QLinearAveragePool",
     }
@@ -58,15 +59,17 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
     if len(permutations) != 1 or rank != 4:
         return
     (permutation,) = permutations
+    backwards = tuple(permutation.index(axis) for axis in range(rank))
     inputs = []
     for v, source in zip(node.inputs, sources, strict=True):
         if source is not None and source.kind == "Transpose":
             inputs.append(source.inputs[0])
         elif v != ABSENT and graph.values[v].constant:
             inputs.append(v)
+        elif v != ABSENT and _is_cheap(graph.values[v].shape, rank):
+            inputs.append(_turned(graph, producers, v, backwards, node.op))
         else:
             return
-    backwards = [permutation.index(axis) for axis in range(rank)]
     shape = graph.values[out].shape
     inner = graph.value([shape[i] for i in backwards], graph.values[out].itemsize)
     node.inputs, node.outputs = inputs, [inner]
@@ -74,6 +77,20 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
     after = graph.add("Transpose", [inner], [out], node.op)
     after.permutation = permutation
     producers[out] = after
+
+
+def _is_cheap(shape: tuple[int, ...], rank: int) -> bool:
+    """Whether turning a tensor round costs next to nothing: one number, or one number a channel."""
+    return len(shape) == rank and sum(size > 1 for size in shape) <= 1
+
+
+def _turned(graph: Graph, producers: dict[int, Node], v: int, permutation: tuple[int, ...], op: int) -> int:
+    shape = graph.values[v].shape
+    out = graph.value([shape[axis] for axis in permutation], graph.values[v].itemsize)
+    node = graph.add("Transpose", [v], [out], op)
+    node.permutation = permutation
+    producers[out] = node
+    return out
 
 
 def _drop_identities(graph: Graph) -> None:

@@ -43,7 +43,8 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     else:
         optimizers.gathers_to_split(graph)
         written = graph.initializers()
-    sources = {fold.result: fold.originals for fold in lowering.folds}
+    folds = () if int8 else tuple(lowering.folds)  # a quantizer's session has folded already, and saved the result
+    sources = {fold.result: fold.originals for fold in folds}
     initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
     exported = Exported(initializers, node_count, input_count, typed_count, depths)
     optimizers.fuse_activations(graph)
@@ -65,5 +66,5 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
     return Program(
-        graph, tuple(order), exported, tuple(lowering.folds), tuple(reordered), tuple(lowering.unmodelled), arm
+        graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm
     )
