@@ -82,7 +82,8 @@ def _convolution(low: Lowering, node: Node) -> None:
 
 
 def _batch_norm(low: Lowering, node: Node) -> None:
-    low.emit(node, "batch_norm", [low.at(i) for i in node.inputs], node.outputs[0])
+    target = "native_batch_norm" if node.arg(5, "training", False) else "batch_norm"
+    low.emit(node, target, [low.at(i) for i in node.inputs], node.outputs[0])
 
 
 def _linear(low: Lowering, node: Node) -> None:
@@ -111,7 +112,7 @@ def _binary(low: Lowering, node: Node) -> None:
     inputs = [low.at(i) for i in node.inputs]
     if len(inputs) == 1:
         inputs.append(_scalar(low))
-    low.emit(node, node.name, inputs, node.outputs[0])
+    low.emit(node, "sub" if node.name == "rsub" else node.name, inputs, node.outputs[0])
 
 
 def _addcmul(low: Lowering, node: Node) -> None:
@@ -370,7 +371,7 @@ _UNARY = (
 PORTABLE = frozenset({
     "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "embedding", "index", "gather", "where",
     "eq", "ne", "lt", "gt", "le", "ge", "logical_not", "logical_and", "logical_or", "masked_fill", "arange", "full",
-    "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
+    "zero", "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
     "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any", "all",
     "log_softmax", "_log_softmax", "elu", "softplus", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
     "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "triu", "tril", "topk", "flip", "round",
@@ -387,7 +388,7 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "batch_norm": _batch_norm,
     "linear": _linear,
     "addmm": _addmm,
-    **dict.fromkeys(("add", "sub", "mul", "div"), _binary),
+    **dict.fromkeys(("add", "sub", "rsub", "mul", "div"), _binary),
     "relu6": _as("hardtanh"),
     "silu": _silu,
     "hardsigmoid": _hardsigmoid,

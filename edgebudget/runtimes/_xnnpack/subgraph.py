@@ -246,7 +246,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
     graph, tiles = made.graph, made.tiles
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
-    activations = [v for v in op.inputs if not constant[v]]
+    # A parameter that is computed on comes in from the method, like an activation.
+    activations = [v for v in op.inputs if not constant[v]] or op.inputs
     int8 = op.quantized
     if op.target == "clone":
         source = activations[0]
@@ -361,9 +362,11 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
             bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
             _hold(sub, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
     elif target == "batch_norm":
+        # A scale and a shift are made of the running statistics, which are always there, and of what else there is.
         channels = graph.shapes[op.outputs[0]][1]
-        _hold(sub, op.inputs[1], channels * 4, channels, precision)
-        _hold(sub, op.inputs[2], channels * 4, channels, precision)
+        mean, variance = op.inputs[-2:]
+        _hold(sub, mean, channels * 4, channels, precision)
+        _hold(sub, variance, channels * 4, channels, precision)
     else:
         for value in op.inputs:
             if graph.constant[value]:
