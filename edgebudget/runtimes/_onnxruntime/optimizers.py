@@ -126,6 +126,21 @@ def gathers_to_split(graph: Graph) -> None:
             graph.remove(gather)
 
 
+def fuse_scales(graph: Graph) -> None:
+    """MatMulScaleFusion: a product with one number behind a MatMul becomes FusedMatMul's `alpha`."""
+    producers, readers = graph.producers(), graph.consumers()
+    for node in list(graph.nodes.values()):
+        if node.kind not in ("Mul", "Div") or len(node.inputs) != 2:
+            continue
+        product, factor = producers.get(node.inputs[0]), graph.values[node.inputs[1]]
+        alone = len(readers.get(node.inputs[0], ())) == 1 and node.inputs[0] not in graph.results
+        a_number = factor.constant and factor.shape in ((), (1,))
+        if product is not None and product.kind == "MatMul" and alone and a_number:
+            product.outputs = list(node.outputs)
+            producers[node.outputs[0]] = product
+            graph.remove(node)
+
+
 def fuse_activations(graph: Graph) -> None:
     """ConvActivationFusion and GemmActivationFusion: an activation that alone reads the product is computed with it."""
     readers = graph.consumers()

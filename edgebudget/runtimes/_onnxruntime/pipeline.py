@@ -42,6 +42,7 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
         optimizers.gathers_to_split(graph)
+        optimizers.fuse_scales(graph)
         written = graph.initializers()
     folds: tuple[Fold, ...] = ()  # a quantizer's session has folded already, and saved the results
     initializers = written
