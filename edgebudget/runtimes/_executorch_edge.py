@@ -73,7 +73,7 @@ class Program:
 
 
 class Placed(NamedTuple):
-    """A planned buffer: the spec, the node indices it is alive at, and the steps that covers."""
+    """A planned buffer: the spec, the node indices it is alive at, and the steps that covers, from -1 for inputs."""
 
     spec: int
     buffer: Buffer
@@ -300,7 +300,7 @@ def place(program: Program) -> tuple[Placed, ...]:
         last[spec], last_step[spec] = node, step
 
     for spec in (*(s for s in program.mutable if s not in program.inputs), *program.inputs):
-        touch(spec, 0, 0)
+        touch(spec, 0, -1)
     for number, step in enumerate(program.steps):
         if step.target == "view":
             base[step.writes[0]] = base.get(step.reads[0], step.reads[0])

@@ -8,10 +8,10 @@ every formula reproduces the profiler's allocations.
 from math import prod
 from typing import NamedTuple
 
+from edgebudget.eager import dense_strides, merges, takes_flash
 from edgebudget.graph import ITEMSIZE, TensorSpec
 from edgebudget.runtimes._onednn_conv import booked, round_up
 from edgebudget.runtimes._pytorch_call import Call
-from edgebudget.eager import dense_strides, merges, takes_flash
 
 _ACCUMULATED = 4  # float32, whatever the type of the inputs
 _KEY_SPLIT = 512
@@ -40,7 +40,7 @@ def _flash_bytes(call: Call, query: TensorSpec, key: TensorSpec) -> int:
 
 
 def _fallback_bytes(call: Call, query: TensorSpec, key: TensorSpec, value: TensorSpec) -> int:
-    """`_scaled_dot_product_attention_math`: scaled copies, scores, their softmax, and a mask of rows that are all -inf."""
+    """`_scaled_dot_product_attention_math`: scaled copies, scores, their softmax, and which rows are all -inf."""
     itemsize = call.itemsize(query)
     q, k, out = call.nbytes(query), call.nbytes(key), call.nbytes(call.output())
     rows = query.numel // query.shape[-1]
@@ -103,7 +103,7 @@ def _recurrence(call: Call) -> _Recurrence:
 
 
 def lstm_bytes(call: Call) -> int:
-    """lstm.input: one oneDNN primitive a layer and direction, with reordered weights; or step by step without oneDNN."""
+    """lstm.input: a oneDNN primitive for each layer and direction, with reordered weights; without oneDNN, in steps."""
     r = _recurrence(call)
     if not call.kernels.takes(call.dtype(call.input())):
         return _stepwise_bytes(r, gates=4, temporaries=8, states=2)

@@ -3,7 +3,8 @@
 `nn.MultiheadAttention` and `nn.TransformerEncoderLayer` call `_native_multi_head_attention` and
 `_transformer_encoder_layer_fwd` on the CPU in evaluation, when they attend to one batch-first tensor with an even
 number of heads and without masks (torch/nn/modules/activation.py and transformer.py, `why_not_fast_path`). On meta the
-condition on the device fails, so the trace has the parts. Sizes: ATen/native/transformers/attention.cpp, transformer.cpp.
+condition on the device fails, so the trace has the parts. Sizes: attention.cpp and transformer.cpp in
+ATen/native/transformers.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from edgebudget.graph import ITEMSIZE, Op, Ref, TracedGraph
 
 
 class FusedModule(NamedTuple):
-    """Operators `first` to `last` run as one, with at most `peak_bytes` over what was alive before, outputs included."""
+    """Operators `first` to `last` run as one, `peak_bytes` at most over what was alive before, outputs included."""
 
     first: int
     last: int
@@ -41,15 +42,15 @@ def fused_modules(graph: TracedGraph, held: Assignment) -> Iterator[FusedModule]
     classes = {path: name for path, name in graph.modules.items() if name in _FUSIBLE}
     if not classes:
         return
+    outermost = {module: _outermost(module, classes) for module in {op.module for op in graph.ops}}
     position = 0
     while position < len(graph.ops):
-        path = _outermost(graph.ops[position].module, classes)
+        path = outermost[graph.ops[position].module]
         last = position
         if path is not None:
             while last + 1 < len(graph.ops) and _is_within(graph.ops[last + 1].module, path):
                 last += 1
-            ops = graph.ops[position : last + 1]
-            peak = _FUSIBLE[classes[path]](graph, held, ops)
+            peak = _FUSIBLE[classes[path]](graph, held, graph.ops[position : last + 1])
             if peak is not None:
                 yield FusedModule(position, last, peak)
                 position = last
@@ -57,6 +58,7 @@ def fused_modules(graph: TracedGraph, held: Assignment) -> Iterator[FusedModule]
 
 
 def _outermost(module: str, classes: dict[str, str]) -> str | None:
+    """Return the path of the outermost fusible module that `module` is, or is in."""
     parts = module.split(".")
     prefixes = ("", *(".".join(parts[: i + 1]) for i in range(len(parts))))
     return next((prefix for prefix in prefixes if prefix in classes), None)

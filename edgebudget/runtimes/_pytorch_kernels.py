@@ -1,4 +1,4 @@
-"""Which of PyTorch's CPU kernels run on a target: the instruction set decides oneDNN's layouts, and whether it is there."""
+"""Which of PyTorch's CPU kernels run on a target: the instruction set decides on oneDNN, and on its layouts."""
 
 from dataclasses import dataclass
 from enum import StrEnum

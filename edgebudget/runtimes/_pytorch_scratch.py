@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from math import ceil, prod
 
 from edgebudget.dtypes.interface import Assignment
-from edgebudget.graph import FLOATING, ITEMSIZE, Op, Ref, TensorSpec, TracedGraph
-from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
-from edgebudget.runtimes._pytorch_call import Call, Handler
-from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
-from edgebudget.runtimes._pytorch_kernels import CpuKernels
 from edgebudget.eager import (
     is_channels_last,
     is_contiguous,
     merges,
     suggests_channels_last,
 )
+from edgebudget.graph import ITEMSIZE, Op, TensorSpec, TracedGraph
+from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
+from edgebudget.runtimes._pytorch_call import Call, Handler
+from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
+from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
 _DIVISOR = _INDEX + _FLOAT  # a Python number becomes a tensor of 8 bytes, then one of the operand's type
@@ -31,6 +31,7 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
     if not graph.ops:
         return [], ()
     call = Call(graph, held, kernels)
+    is_arm = kernels.onednn is Onednn.ACL
     found = [0] * len(graph.ops)
     unmodelled: dict[str, None] = {}
     for op in graph.ops:
@@ -42,7 +43,9 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
             continue
         call.op = op
         found[op.index] = handler(call)
-        if handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
+        if is_arm and handler in _IN_ONEDNN:
+            unmodelled[op.name] = None  # what the Arm Compute Library takes beside the reorders
+        elif handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
             unmodelled[op.name] = None  # oneDNN's buffers of packed blocks, up to some 0.2 MB
     return found, tuple(unmodelled)
 
@@ -94,6 +97,7 @@ def _transposed_convolution(call: Call) -> int:
         x.shape,
         x.stride,
         weight.shape,
+        call.op.arg(2, "bias") is not None,
         call.numbers(3, "stride", 1, dims),
         call.numbers(5, "output_padding", 0, dims),
         int(str(call.op.arg(6, "groups", 1))),
@@ -198,7 +202,19 @@ def _matmul(call: Call) -> int:
     batch = call.output().shape[: max(len(left.shape), len(right.shape)) - 2]
     if len(left.shape) >= 3 and len(right.shape) <= 2:
         return _product(call, left, call.requires_grad(right), batch)
+    if call.dtype(left) in call.kernels.reduced_types and call.kernels.takes(call.dtype(left)):
+        return sum(0 if _is_plain(operand) else call.nbytes(operand) for operand in (left, right))
     return sum(_batch_copy(call, operand, batch) for operand in (left, right))
+
+
+def _is_plain(matrices: TensorSpec) -> bool:
+    """Whether oneDNN's matmul reads the matrices as they lie: without gaps, row or column major."""
+    *batch, rows, columns = range(len(matrices.shape))
+    orders = ((*batch, rows, columns), (*batch, columns, rows))
+    return any(
+        is_contiguous(tuple(matrices.shape[d] for d in order), tuple(matrices.stride[d] for d in order))
+        for order in orders
+    )
 
 
 def _batch_copy(call: Call, operand: TensorSpec, batch: tuple[int, ...]) -> int:
@@ -382,5 +398,6 @@ _TAKE_NOTHING = frozenset(
 )
 
 _PRODUCTS = frozenset((_bmm, _einsum, _linear, _matmul))
+_IN_ONEDNN = _PRODUCTS | {_convolution, _transposed_convolution, lstm_bytes}
 
 _BY_TARGET: dict[str, Handler] = {}

@@ -23,6 +23,9 @@ _METADATA = {aten.size.default, aten.stride.default, aten.storage_offset.default
 _KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
 """Composite operators that `torch.export.default_decompositions` leaves alone (torch/export/decomp_utils.py)."""
 
+_TRAINABLE = {aten._embedding_bag_forward_only.default: aten._embedding_bag.default}
+"""Operators that stand for another where no parameter requires a gradient; to export, parameters do."""
+
 _CPU = torch.device("cpu")
 _FAKE_TENSOR_LOG = logging.getLogger("torch._subclasses.fake_tensor")
 
@@ -63,6 +66,7 @@ class Recorder(TorchDispatchMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         kwargs = kwargs or {}
+        func = _TRAINABLE.get(func, func)
         if self._depth and func in (aten.detach.default, aten.lift_fresh.default):
             # PyTorch detaches what a factory returns; the user wrote no such operator, and export shows none
             out = func(*args, **kwargs)

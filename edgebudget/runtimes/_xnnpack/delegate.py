@@ -28,7 +28,8 @@ VALUE_FILE_BYTES, NODE_FILE_BYTES, KEY_FILE_BYTES = 72, 60, 245
 @dataclass(frozen=True, slots=True)
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), added by
-    its first run (`shaped`), and its workspace. `alive` and `alive_numel` are what the workspace holds at each node."""
+    its first run (`shaped`), and its workspace; `stored` maps its constants to their bytes in the file, which are
+    mapped while it is compiled. `alive` and `alive_numel` are what the workspace holds at each node."""
 
     packed_bytes: int
     structure_bytes: int
@@ -37,6 +38,7 @@ class Delegate:
     workspace_bytes: int
     total_bytes: int
     program_bytes: int
+    stored: Mapping[int, int]
     names: tuple[tuple[str, str], ...]
     alive: tuple[int, ...]
     alive_numel: tuple[int, ...]
@@ -58,6 +60,7 @@ def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequenc
         workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
         total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
         program_bytes=values * VALUE_FILE_BYTES + len(sub.nodes) * NODE_FILE_BYTES + sub.constants * KEY_FILE_BYTES,
+        stored=sub.stored,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
         alive=work.alive,
         alive_numel=work.alive_numel,

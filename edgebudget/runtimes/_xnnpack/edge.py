@@ -40,7 +40,6 @@ class EdgeGraph:
     int8: set[int] = field(default_factory=set)  # values that are held quantized
     kept: frozenset[int] = frozenset()  # `outputs`
     element_bytes: int = 4  # of a floating-point value
-    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file, set by `build`
 
     def add(self, shape: Shape, dtype: str) -> int:
         self.shapes.append(shape)

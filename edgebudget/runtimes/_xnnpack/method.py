@@ -1,7 +1,7 @@
-"""What is around the delegates: the order the method runs in, and the arena ExecuTorch plans for what crosses.
+"""What is around the delegates: the order the method runs in, and what crosses, which ExecuTorch plans an arena for.
 
-Read in exir/memory_planning.py (greedy, buckets, lifetimes) and torch/fx/passes/tools_common.py (`legalize_graph`
-orders the graph anew once delegates are fused: breadth first from what needs nothing).
+Read in exir/memory_planning.py (lifetimes) and torch/fx/passes/tools_common.py (`legalize_graph` orders the graph anew
+once delegates are fused: breadth first from what needs nothing).
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from math import prod
 from edgebudget.planning import Buffer
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 
-ALIGNMENT = 16  # exir: ALIGNMENT, each planned tensor's size and offset
 DELEGATE_SLACK_BYTES = 64  # exir/memory_planning.py: added to each pool where a delegate is XnnpackBackend's
 
 
@@ -162,35 +161,3 @@ def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
         if v in last:
             last[v] = len(steps) + 1
     return [Buffer(v, graph.nbytes(v) if v >= 0 else prod(graph.shapes[~v]), first[v], last[v]) for v in first]
-
-
-def arena_bytes(buffers: list[Buffer]) -> int:
-    """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it.
-
-    Equal sizes go last first: the planner inserts in order and then turns its list around.
-    """
-    capacities: list[int] = []
-    busy: list[int] = []  # a bucket's steps in use, one bit each
-    occupants: list[list[tuple[int, int]]] = []  # (steps in use, end) of each tensor in a bucket
-    for buffer in sorted(reversed(buffers), key=lambda b: -b.nbytes):
-        size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
-        span = ((1 << (buffer.last - buffer.first + 1)) - 1) << buffer.first
-        start, chosen = 0, -1
-        for i, taken in enumerate(busy):
-            if not taken & span:
-                chosen = i
-                break
-        else:
-            for i, capacity in enumerate(capacities):
-                start = max([end for taken, end in occupants[i] if taken & span])
-                if capacity - start >= size:
-                    chosen = i
-                    break
-            else:
-                capacities.append(size)
-                busy.append(0)
-                occupants.append([])
-                start = 0
-        busy[chosen] |= span
-        occupants[chosen].append((span, start + size))
-    return sum(capacities)

@@ -57,6 +57,7 @@ class Subgraph:
     int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
+    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file
     scales: int = 0  # arrays of scales, which have a buffer but no value
     scalars: int = 0  # numbers and parameters that an operator takes as an operand
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
@@ -355,14 +356,14 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         folded = final.target == "batch_norm" or _norm_between(op, final)
         # A convolution's float weights stay float32 in the file, whatever the model's type.
         width = precision.weight if target != "convolution" or precision is QS8 else 4
-        _hold(sub, graph, op.inputs[1], prod(weight) * width, channels, precision)
+        _hold(sub, op.inputs[1], prod(weight) * width, channels, precision)
         if len(op.inputs) > 2 or folded:
             bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
-            _hold(sub, graph, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
+            _hold(sub, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
     elif target == "batch_norm":
         channels = graph.shapes[op.outputs[0]][1]
-        _hold(sub, graph, op.inputs[1], channels * 4, channels, precision)
-        _hold(sub, graph, op.inputs[2], channels * 4, channels, precision)
+        _hold(sub, op.inputs[1], channels * 4, channels, precision)
+        _hold(sub, op.inputs[2], channels * 4, channels, precision)
     else:
         for value in op.inputs:
             if graph.constant[value]:
@@ -373,8 +374,8 @@ def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
     return final is not op and final.inputs[0] != op.outputs[0]
 
 
-def _hold(sub: Subgraph, graph: EdgeGraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
+def _hold(sub: Subgraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
     """Count a constant, and the scales of an int8 one; the file holds one copy of what several operators read."""
     sub.constants += 1
     sub.scales += int(precision is QS8)
-    graph.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)
+    sub.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)
