@@ -18,7 +18,7 @@ with onnxruntime 1.31.1 on x86-64 Linux; 7,740 KiB after loading and 8,120 to 8,
 model. What the session allocates whatever the model is part of the heap."""
 
 NOTES = (
-    "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread; after two runs.",
+    "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread, two runs.",
     "int8: quantize_static, QDQ, weights int8 by channel, activations uint8.",
     "A convolution with a folded BatchNorm has a bias; the exporter drops one that is zero, as untrained weights have.",
     "The caller's own copy of the inputs is not counted.",
