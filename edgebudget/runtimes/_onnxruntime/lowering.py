@@ -360,11 +360,12 @@ class Lowering(Builder):
         shape[dim if isinstance(dim, int) else 0] = 1
         itemsize = self.graph.values[inputs[0]].itemsize
         parts = [self.graph.value(shape, itemsize) for _ in op.outputs]
-        self.graph.add("Split", inputs[:1], parts, op.index)
+        axis = dim % len(shape) if isinstance(dim, int) else 0
+        self.graph.add("Split", inputs[:1], parts, op.index).axis = axis
         for part, t in zip(parts, op.outputs, strict=True):
             spec = self.traced.tensors[t]
             self.value_of[t] = self.graph.value(spec.shape, itemsize)
-            self.graph.add("Squeeze", [part], [self.value_of[t]], op.index)
+            self.graph.add("Squeeze", [part], [self.value_of[t]], op.index).axis = axis
 
     def _concatenate(self, op: Op, inputs: Sequence[int]) -> None:
         node = self.emit(op, "Concat", inputs)
