@@ -402,3 +402,27 @@ def test_a_recurrent_layer_holds_its_gates_for_the_whole_sequence() -> None:
     (layer,) = [node for node in program.order if node.kind == "LSTM"]
     assert layer.scratch[0] == 4 * 256 * 16 * 4
     assert [nbytes for _, nbytes, _ in packings(program.graph, layer, arm=False)] == [1024 * 64 * 4, 1024 * 256 * 4]
+
+
+def test_a_weight_that_is_computed_is_folded_while_loading_and_its_steps_are_kept() -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return nn.functional.conv2d(x, weight, None, self.stride, self.padding)
+
+    plain = trace(nn.Conv2d(256, 256, 3, bias=False), (torch.zeros(1, 256, 8, 8),))
+    computed = trace(Standardized(256, 256, 3, bias=False), (torch.zeros(1, 256, 8, 8),))
+    program = compile_program(computed, 1)
+
+    assert [fold.kept_nbytes for fold in program.folds] == [256 * 4, 256 * 256 * 9 * 4]  # the mean, the difference
+    assert program.exported.initializers != program.graph.initializers()
+    weight = 256 * 256 * 9 * 4
+    more = laid_out(computed, target=ARM).load_heap_bytes - laid_out(plain, target=ARM).load_heap_bytes
+    assert more == pytest.approx(weight, rel=0.05)  # original, its copy and the result, where there were two
+
+
+def test_a_number_behind_a_matrix_product_is_taken_into_it() -> None:
+    scores = Forward(lambda _, x: torch.softmax((x @ x.transpose(-2, -1)) * 0.125, -1))
+    graph = trace(scores, (torch.zeros(1, 4, 9, 8),))
+
+    assert "Mul" not in kinds(compile_program(graph, 16))

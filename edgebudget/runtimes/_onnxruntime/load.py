@@ -153,12 +153,14 @@ def load(
     for v in exported.initializers:
         peak = max(peak, overhead + total + held[v])
         total += held[v] - string_nbytes(held[v])
+    kept = 0
     for fold in folds:
-        # every step copies its inputs for the kernel and keeps its output: gates, their concatenation, a new axis
-        whole = values[fold.result].nbytes
-        part = whole // len(fold.originals)
-        peak = max(peak, overhead + total + part + whole, overhead + total + 3 * whole, overhead + total + 4 * whole)
-        total += 3 * whole
+        peak = max(peak, overhead + total + kept + fold.transient_nbytes)
+        kept += fold.kept_nbytes
+    if folds:  # what was folded is replaced by the results
+        copies = {copy.copy for copy in reordered}
+        originals = {copy.original for copy in reordered}
+        total = sum(values[v].nbytes for v in (used | originals) - copies)
     for copy in reordered:
         before, after = values[copy.original].nbytes, values[copy.copy].nbytes
         # the Initializer's own copy, the reordered vector, the proto's string, then the tensor

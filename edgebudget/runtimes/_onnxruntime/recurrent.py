@@ -87,7 +87,8 @@ def recurrent(low: Builder, op: Op, inputs: Sequence[int], kind: str) -> None:
         for offset, columns in ((1, hidden), (0, width)):  # folded against the order of the inputs
             result = low.constant((directions, gates, columns), 4)
             originals = tuple(mine[offset::per_direction])
-            low.folds.append(Fold(originals, result, gates // hidden))
+            whole = low.graph.values[result].nbytes  # cut into gates, concatenated, and given an axis
+            low.folds.append(Fold(originals, result, 3 * whole, 4 * whole))
             operands.insert(0, result)
         bias = [low.constant((directions, 2 * gates), 4)] if has_biases else [ABSENT]
         state = low.constant((directions, batch, hidden), 4)
