@@ -1,4 +1,6 @@
-"""Lower models with executorch itself and write down what it plans: `python tests/record_executorch_planned.py MODEL...`
+"""Lower models with executorch itself and write down what it plans.
+
+`python tests/record_executorch_planned.py MODEL...`
 
 Appends rows to `edgebudget/calibration/data/executorch_planned.csv`, which `test_executorch_planned.py` holds the model
 of the runtime to. Weights are random and all different: executorch stores equal constants once, and the constant ones

@@ -1,7 +1,7 @@
 """ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
 
-import weakref
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import ITEMSIZE, TracedGraph
@@ -111,18 +111,17 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     )
 
 
-_PLANNED: dict[tuple[int, str], _Planned] = {}
+_PLANNED: WeakKeyDictionary[TracedGraph, dict[str, _Planned]] = WeakKeyDictionary()
 
 
 def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
     """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
-    key = (id(graph), floating_dtype)
-    if key not in _PLANNED:
+    plans = _PLANNED.setdefault(graph, {})
+    if floating_dtype not in plans:
         from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
 
-        _PLANNED[key] = _make_plan(decompose(graph, floating_dtype))
-        weakref.finalize(graph, _PLANNED.pop, key, None)
-    return _PLANNED[key]
+        plans[floating_dtype] = _make_plan(decompose(graph, floating_dtype))
+    return plans[floating_dtype]
 
 
 def _make_plan(core: TracedGraph) -> _Planned:
