@@ -14,7 +14,7 @@ PACKAGE = Path(edgebudget.__file__).parent
 
 # From the bottom to the top; rooms in one line do not import from each other.
 LAYERS = [
-    {"errors", "printable"},
+    {"errors", "printable", "eager"},
     {"units", "registry"},
     {"graph", "target"},
     {"inputs"},
