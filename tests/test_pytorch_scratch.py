@@ -122,6 +122,17 @@ MODULES = {
     "upsample bicubic": (nn.Upsample(scale_factor=2, mode="bicubic"), (1, 16, 20, 20)),
     "transposed convolution, depthwise": (nn.ConvTranspose2d(64, 64, 2, stride=2, groups=64), (1, 64, 28, 28)),
     "transposed convolution, small": (nn.ConvTranspose2d(8, 16, 2, stride=2), (1, 8, 20, 20)),
+    "max pool of volumes": (nn.MaxPool3d(2), (1, 8, 8, 20, 20)),
+    "adaptive average of volumes": (nn.AdaptiveAvgPool3d(1), (1, 8, 8, 20, 20)),
+    "adaptive average of a signal": (nn.AdaptiveAvgPool1d(5), (1, 8, 100)),
+    "upsample volumes": (nn.Upsample(scale_factor=2, mode="trilinear"), (1, 8, 8, 20, 20)),
+    "upsample a signal": (nn.Upsample(scale_factor=2), (1, 8, 100)),
+    "downsample, antialiased": (
+        Calls(lambda x: F.interpolate(x, size=(10, 12), mode="bicubic", antialias=True)),
+        (1, 16, 20, 20),
+    ),
+    "log of a sum": (Calls(lambda x: x.logsumexp(-1)), (2, 30, 64)),
+    "a step of a GRU": (nn.GRUCell(64, 32), (3, 64)),
     "unfold": (nn.Unfold(3, padding=1), (1, 16, 20, 20)),
 }
 

@@ -146,8 +146,8 @@ def _rms_norm(call: Call) -> int:
     return rows + (out if call.tensor(2, "weight") is not None else rows)
 
 
-def _max_pool2d(call: Call) -> int:
-    """max_pool2d runs max_pool2d_with_indices and drops its int64 indices."""
+def _max_pool(call: Call) -> int:
+    """Over two or three dimensions: the operator with indices, whose int64 indices are dropped."""
     return call.output().numel * _INDEX + _copy_unless_like_suggested(call, call.input())
 
 
@@ -160,6 +160,27 @@ def _adaptive_avg_pool2d(call: Call) -> int:
     if all(n == 1 for n in call.output().shape[-2:]):
         return _mean(call)
     return _copy_unless_like_suggested(call, call.input())
+
+
+def _adaptive_avg_pool(call: Call) -> int:
+    """Over one or three dimensions, by a kernel that reads any layout; to a single element it is a mean."""
+    pooled = call.op.arg(1, "output_size")
+    return _mean(call) if isinstance(pooled, tuple) and all(n == 1 for n in pooled) else 0
+
+
+def _logsumexp(call: Call) -> int:
+    """The differences from the maximum, and the maximum."""
+    return call.nbytes(call.input()) + call.nbytes(call.output())
+
+
+def _lstm_cell(call: Call) -> int:
+    """Eight gates, of the input and of the state, less the two states returned."""
+    return 6 * call.nbytes(call.output())
+
+
+def _gru_cell(call: Call) -> int:
+    """Six gates and two candidate states, less the one returned."""
+    return 7 * call.nbytes(call.output())
 
 
 def _mean(call: Call) -> int:
@@ -286,6 +307,15 @@ def _upsample(call: Call, taps: int) -> int:
     return taps * (_INDEX + call.itemsize(x)) * sum(out.shape[2:])
 
 
+def _upsample_linear_generic(call: Call) -> int:
+    """Over one or three dimensions: two indices and two weights a place along each."""
+    return 2 * (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
+
+
+def _upsample_nearest_generic(call: Call) -> int:
+    return (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
+
+
 def _upsample_cubic(call: Call) -> int:
     return 4 * (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
 
@@ -294,11 +324,12 @@ def _upsample_antialiased(call: Call) -> int:
     """Columns first, into a tensor of their own, then rows; each with its ranges and weights."""
     x, out = call.input(), call.output()
     width, height = out.shape[-1], out.shape[-2]
+    reach = 2 if "bicubic" in call.op.target else 1
     between = prod(x.shape[:-1]) * width * call.itemsize(x)
 
     def ranges(before: int, after: int) -> int:
-        support = ceil(max(before / after, 1.0)) * 2 + 1
-        return after * (4 * _INDEX + support * _FLOAT)
+        weights = ceil(reach * max(before / after, 1.0)) * 2 + 1
+        return after * (4 * _INDEX + weights * _FLOAT)
 
     return between + max(ranges(x.shape[-1], width), ranges(x.shape[-2], height))
 
@@ -330,11 +361,14 @@ def _copy_unless_like_suggested(call: Call, x: TensorSpec) -> int:
 
 
 _HANDLERS: Mapping[str, Handler] = {
+    "adaptive_avg_pool1d": _adaptive_avg_pool,
+    "adaptive_avg_pool3d": _adaptive_avg_pool,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _pool,
     "add": _with_number,
     "avg_pool1d": _pool,
     "avg_pool2d": _pool,
+    "avg_pool3d": _pool,
     "batch_norm": _batch_norm,
     "bmm": _bmm,
     "conv1d": _convolution,
@@ -348,6 +382,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "ge": _with_number,
     "group_norm": _group_norm,
     "gru": gru_bytes,
+    "gru_cell": _gru_cell,
     "gt": _with_number,
     "im2col": _im2col,
     "index": _index,
@@ -356,10 +391,13 @@ _HANDLERS: Mapping[str, Handler] = {
     "le": _with_number,
     "linear": _linear,
     "log_softmax": _softmax,
+    "logsumexp": _logsumexp,
     "lstm": lstm_bytes,
+    "lstm_cell": _lstm_cell,
     "lt": _with_number,
     "matmul": _matmul,
-    "max_pool2d": _max_pool2d,
+    "max_pool2d": _max_pool,
+    "max_pool3d": _max_pool,
     "mean": _mean,
     "mul": _with_number,
     "ne": _with_number,
@@ -374,27 +412,33 @@ _HANDLERS: Mapping[str, Handler] = {
     "sub": _with_number,
     "upsample_bicubic2d": _upsample_cubic,
     "upsample_bilinear2d": _upsample_linear,
+    "upsample_linear1d": _upsample_linear_generic,
+    "upsample_nearest1d": _upsample_nearest_generic,
     "upsample_nearest2d": _upsample_nearest,
+    "upsample_nearest3d": _upsample_nearest_generic,
+    "upsample_trilinear3d": _upsample_linear_generic,
+    "_upsample_bicubic2d_aa": _upsample_antialiased,
     "_upsample_bilinear2d_aa": _upsample_antialiased,
+    "_upsample_nearest_exact2d": _upsample_nearest,
 }
 
 _TAKE_NOTHING = frozenset(
     # Views, and operators that only make their output.
     "alias as_strided chunk clone contiguous detach diagonal expand expand_as flatten movedim narrow permute reshape "
     "reshape_as select slice split split_with_sizes squeeze swapaxes swapdims t transpose unbind unflatten unfold "
-    "unsqueeze view view_as _unsafe_view to lift_fresh "
+    "tensor_split unsqueeze view view_as _unsafe_view to lift_fresh "
     # Element by element.
     "abs addcdiv addcmul bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min copy cos elu erf exp fill "
     "floor gelu glu hardsigmoid hardswish hardtanh leaky_relu log logical_and logical_not logical_or masked_fill "
-    "maximum minimum mish neg pow prelu reciprocal relu relu6 rsqrt sigmoid sign silu sin softplus sqrt square sub_ "
-    "tanh threshold where zero dropout feature_dropout "
+    "maximum minimum mish neg pow prelu reciprocal relu relu6 rsqrt sigmoid sign silu sin softplus sqrt square "
+    "celu hardshrink selu softshrink tanh threshold where zero dropout feature_dropout "
     # New tensors, joins and moves.
     "arange cat channel_shuffle constant_pad_nd empty empty_like eye flip full full_like linspace new_empty new_full "
     "new_ones new_zeros ones ones_like pad pixel_shuffle pixel_unshuffle repeat_interleave stack tril triu zeros "
     "zeros_like col2im "
     # Reductions and look-ups.
     "all amax amin any argmax argmin cumsum embedding gather grid_sampler index_select linalg_vector_norm max min norm "
-    "prod scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
+    "prod max_pool1d outer cdist scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
 )
 
 _PRODUCTS = frozenset((_bmm, _einsum, _linear, _matmul))

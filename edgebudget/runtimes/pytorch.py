@@ -26,8 +26,8 @@ of these. Builds with CUDA take more than twice as much.
 class _PyTorch:
     name: str = "pytorch"
     description: str = (
-        "Eager PyTorch on the CPU, one thread: a tensor lives until Python drops it, operators take scratch as ATen's and "
-        "oneDNN's kernels do; the state dict is held beside the module's own weights while loading."
+        "Eager PyTorch on the CPU, one thread: a tensor lives until Python drops it, operators take the scratch that "
+        "ATen and oneDNN take; the state dict is held beside the module's own weights while loading."
     )
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
