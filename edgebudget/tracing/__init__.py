@@ -18,6 +18,7 @@ from edgebudget.tracing.guards import (
     refuse_autocast,
     refuse_reads,
     refuse_unswappable,
+    run_eagerly,
 )
 from edgebudget.tracing.recorder import Recorder, forget_rules_of_other_defaults
 from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
@@ -63,6 +64,7 @@ def trace(
         outputs: tuple[int, ...] = ()
         try:
             with (
+                run_eagerly(modules),
                 refuse_autocast(),
                 refuse_reads(recorder.has_values),
                 torch.inference_mode(),
