@@ -12,10 +12,24 @@ from edgebudget.inputs import parse_input
 from edgebudget.measure.interface import Measurement
 from edgebudget.measure.records import parse_measurements
 from edgebudget.measure.suite import SUITE
+from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.target import Target
 
 RUNTIME_OF = {"pytorch-cpu": "pytorch"}
 """Backends that measure a runtime of another name; the others are called alike."""
+
+
+OVER_AN_IDLE_PROCESS = frozenset({"onnxruntime"})
+"""Runtimes whose `runtime_bytes` are what they add to an idle process that has them loaded; those of the others hold
+that process too."""
+
+
+def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
+    """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures."""
+    if runtime_of(measurement.subject.backend) in OVER_AN_IDLE_PROCESS:
+        return layout.runtime_bytes
+    idle_bytes = measurement.observation.phases.baseline.process.resident_bytes
+    return max(0, layout.runtime_bytes - idle_bytes)
 
 
 def runtime_of(backend: str) -> str:

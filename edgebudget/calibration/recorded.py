@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from edgebudget.calibration.fit import Origin, Pair, fit
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.errors import CalibrationError, EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, runtime_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, runtime_of
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 
@@ -28,16 +28,19 @@ def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> 
 
 
 def pair_of(measurement: Measurement) -> Pair | None:
-    """Return `measurement` beside its estimate's parts; None where the runtime model does not support it.
+    """Return `measurement` beside its estimate's parts, the runtime's fixed cost taken off.
 
+    None where the runtime model does not support the option, where nothing is left of the peak, and for measurements
+    of an allocator alone: their process loads no file.
     Raises EdgeBudgetError where the model cannot be loaded or traced.
     """
     layout = estimate_of(measurement).layout
-    if isinstance(layout, Unsupported):
+    if isinstance(layout, Unsupported) or measurement.observation.allocator is not None:
         return None
+    fixed = fixed_bytes(measurement, layout)
     measured: Mapping[str, int] = {
-        "load": measurement.load_process_bytes,
-        "inference": measurement.inference_process_bytes,
+        "load": measurement.load_process_bytes - fixed,
+        "inference": measurement.inference_process_bytes - fixed,
     }
     if min(measured.values()) <= 0:
         return None

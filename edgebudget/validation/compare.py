@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from edgebudget.estimation import MemoryEstimate
+from edgebudget.evidence import fixed_bytes
 from edgebudget.graph import Role
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -74,6 +75,7 @@ def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, par
 
 def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> list[tuple[str, int, int]]:
     figures = []
+    fixed = fixed_bytes(m, layout)
     if m.artefact.nbytes is not None:
         figures.append(("file", m.artefact.nbytes, layout.storage_bytes))
     if m.artefact.planned_bytes is not None and estimate.runtime == "executorch":
@@ -86,11 +88,11 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
         figures += [
             ("load heap", m.load_heap_bytes, layout.load_heap_bytes),
             ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
-            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes),
+            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes + fixed),
             (
                 "inference process",
                 m.inference_process_bytes,
-                layout.inference_heap_bytes + layout.inference_mapped_bytes,
+                layout.inference_heap_bytes + layout.inference_mapped_bytes + fixed,
             ),
         ]
     return figures

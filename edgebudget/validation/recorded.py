@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.calibrated import Judged
@@ -37,5 +37,8 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
         calibration = calibrations.find(made.runtime, made.dtype, isa)
         raw_peak_bytes = replace(made, layout=layout).raw_peak_bytes
         interval = calibration.interval(layout, isa) if calibration else uncalibrated(raw_peak_bytes)
-        measured_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
+        if measured_bytes <= 0:
+            continue
         yield Judged(measurement.subject.model, made.runtime, made.dtype, measured_bytes, interval)
