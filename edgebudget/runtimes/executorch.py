@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.errors import TraceError
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
 from edgebudget.planning.executorch_greedy import executorch_greedy
@@ -13,6 +14,7 @@ from edgebudget.runtimes._executorch_values import (
     PAGE_BYTES,
     Census,
     census,
+    loading_bytes,
     malloc_bytes,
     method_heap_bytes,
     program_bytes,
@@ -89,7 +91,7 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
             if p.first_step <= at <= p.last_step
         ),
         workspace_bytes=workspace,
-        load_heap_bytes=heap,
+        load_heap_bytes=heap + loading_bytes(planned.values, word),
         inference_heap_bytes=heap + workspace,
         load_mapped_bytes=align(described, PAGE_BYTES) if in_ram else 0,
         inference_mapped_bytes=align(storage, PAGE_BYTES) if in_ram else 0,
@@ -118,8 +120,13 @@ def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
     """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
     plans = _PLANNED.setdefault(graph, {})
     if floating_dtype not in plans:
-        from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
-
+        try:
+            from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
+        except ImportError as missing:
+            raise TraceError(
+                f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
+                "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
+            ) from missing
         plans[floating_dtype] = _make_plan(decompose(graph, floating_dtype))
     return plans[floating_dtype]
 

@@ -55,7 +55,9 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    loading = load(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
+    loading = load(
+        program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm
+    )
     runs = simulate(planned, loading.arena)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)

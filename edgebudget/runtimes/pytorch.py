@@ -53,8 +53,7 @@ class _PyTorch:
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
             tensors=tuple(
-                LiveTensor(s.name, held.held[s.id].total_nbytes, max(s.born, 0), min(s.dies, steps - 1))
-                for s in graph.activations
+                LiveTensor(s.name, held.held[s.id].total_nbytes, max(s.born, 0), min(s.dies, steps - 1)) for s in graph.activations
             ),
             unmodelled_ops=unmodelled,
             notes=("Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that.",),

@@ -21,9 +21,7 @@ ALIASES = frozenset(
 FUSED = frozenset({"relu", "relu6", "hardtanh", "clamp"})
 """Activations that TFLite keeps as an attribute of the operator before them (ActivationFunctionType)."""
 
-HOSTS = frozenset(
-    {"conv1d", "conv2d", "linear", "add", "mul", "sub", "max_pool2d", "avg_pool2d", "addmm", "batch_norm"}
-)
+HOSTS = frozenset({"conv1d", "conv2d", "linear", "add", "mul", "sub", "max_pool2d", "avg_pool2d", "addmm", "batch_norm"})
 """Operators that carry such an attribute. A batch norm here is one that could not be folded: a multiplication."""
 
 KERNELS = HOSTS | FUSED | frozenset(

@@ -85,7 +85,9 @@ class Loading:
     arena: Arena  # with the packed filters that kernels allocate there
 
 
-def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported) -> int:
+def bookkeeping_nbytes(
+    order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported
+) -> int:
     """Return what the session holds beside tensors."""
     nodes = 0
     for node in order:

@@ -14,16 +14,7 @@ from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 SAME_AS_INPUT = frozenset(
     {
-        "Reshape",
-        "Flatten",
-        "Squeeze",
-        "Unsqueeze",
-        "Transpose",
-        "MaxPool",
-        "AveragePool",
-        "Slice",
-        "Resize",
-        "Pad",
+        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad",
         "Gather",
     }
 )
@@ -31,16 +22,7 @@ REMOVABLE = frozenset({"Relu", "Clip"})
 NORMALIZING = frozenset({"LayerNormalization", "InstanceNormalization", "BatchNormalization"})
 ALL_TENSORS = frozenset(
     {
-        "Add",
-        "Mul",
-        "Sigmoid",
-        "LeakyRelu",
-        "Concat",
-        "Softmax",
-        "MatMul",
-        "Where",
-        "Split",
-        "GlobalAveragePool",
+        "Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool",
         "CumSum",
     }
 )

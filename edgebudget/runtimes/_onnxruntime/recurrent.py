@@ -30,15 +30,16 @@ def gru_cell(low: Builder, op: Op, inputs: Sequence[int]) -> None:
     step = (rows, width)
     ours = _chunks(low, op, _product(low, op, source, weights[0::2], (rows, 3 * width)), 3)
     theirs = _chunks(low, op, _product(low, op, hidden, weights[1::2], (rows, 3 * width)), 3)
-    reset, update = (low.step(op, "Sigmoid", [low.step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1))
+    reset, update = (
+        low.step(op, "Sigmoid", [low.step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1)
+    )
     scaled = low.step(op, "Mul", [theirs[2], reset], step)
     new = low.step(op, "Tanh", [low.step(op, "Add", [ours[2], scaled], step)], step)
     difference = low.step(op, "Sub", [hidden, new], step)
     low.emit(op, "Add", [low.step(op, "Mul", [difference, update], step), new])
 
 
-def _gates(
-    low: Builder, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
+def _gates(low: Builder, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
 ) -> list[int]:
     ours = _product(low, op, source, weights[0::2], shape)
     theirs = _product(low, op, hidden, weights[1::2], shape)
