@@ -30,11 +30,14 @@ NODE_KIND_BYTES = {  # attributes and a kernel's own state
     "QLinearMul": 3_620, "QLinearSigmoid": 3_560, "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490,
     "Reshape": 3_350, "HardSigmoid": 3_640,
 }  # fmt: skip
+GRAPH_NODE_BYTES, GRAPH_INPUT_BYTES = 1_780, 610  # a node before kernels are made: Identity 2,390, QDQ pairs 3,410
+REMOVED_NODE_BYTES = 600  # what the names of a node that was optimized away still take, beside its value
 FURTHER_OUTPUT_BYTES = 1_100  # of a Split
 BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,543
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
 INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
 REORDERED_BYTES = 860  # what is left of the original's entry
+FRAME_NODE_BYTES = 290  # what a run holds for a node beside buffers: values, tensors, its share of the memory pattern
 VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
 # What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
 # name for each level of modules; the text is kept, in five pairs of strings a node.
@@ -53,6 +56,7 @@ class Exported:
 
     initializers: tuple[int, ...]
     node_count: int
+    input_count: int  # of all nodes
     typed_count: int  # values with a type in the file: a quantizer gives none to what it adds
     depths: tuple[int, ...]
 
@@ -85,9 +89,7 @@ class Loading:
     arena: Arena  # with the packed filters that kernels allocate there
 
 
-def bookkeeping_nbytes(
-    order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported
-) -> int:
+def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported) -> int:
     """Return what the session holds beside tensors."""
     nodes = 0
     for node in order:
@@ -95,6 +97,15 @@ def bookkeeping_nbytes(
         nodes += (BLOCKED_BYTES if node.blocked else 0) + (ACTIVATION_BYTES if node.activation else 0)
     weights = initializer_count * INITIALIZER_BYTES + reordered_count * REORDERED_BYTES
     metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
+    removed = max(exported.node_count - len(order), 0) * REMOVED_NODE_BYTES
+    return SESSION_BYTES + nodes + removed + weights + exported.value_count * VALUE_INFO_BYTES + metadata
+
+
+def graph_nbytes(exported: Exported) -> int:
+    """Return what the graph takes beside tensors while it is optimized: every node of the file, and no kernel yet."""
+    nodes = exported.node_count * GRAPH_NODE_BYTES + exported.input_count * GRAPH_INPUT_BYTES
+    metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
+    weights = len(exported.initializers) * INITIALIZER_BYTES
     return SESSION_BYTES + nodes + weights + exported.value_count * VALUE_INFO_BYTES + metadata
 
 
@@ -136,15 +147,18 @@ def load(
     used = {v for node in order for v in (*node.inputs, *node.parameters) if v != ABSENT and values[v].constant}
     overhead = bookkeeping_nbytes(order, len(used), len(reordered), exported)
     total = parsed
+    peak = max(peak, graph_nbytes(exported) + sum(held.values()))
     for v in exported.initializers:
         peak = max(peak, overhead + total + held[v])
         total += held[v] - string_nbytes(held[v])
+    kept = 0
     for fold in folds:
-        # every step copies its inputs for the kernel and keeps its output: gates, their concatenation, a new axis
-        whole = values[fold.result].nbytes
-        part = whole // len(fold.originals)
-        peak = max(peak, overhead + total + part + whole, overhead + total + 3 * whole, overhead + total + 4 * whole)
-        total += 3 * whole
+        peak = max(peak, overhead + total + kept + fold.transient_nbytes)
+        kept += fold.kept_nbytes
+    if folds:  # what was folded is replaced by the results
+        copies = {copy.copy for copy in reordered}
+        originals = {copy.original for copy in reordered}
+        total = sum(values[v].nbytes for v in (used | originals) - copies)
     for copy in reordered:
         before, after = values[copy.original].nbytes, values[copy.copy].nbytes
         # the Initializer's own copy, the reordered vector, the proto's string, then the tensor

@@ -14,7 +14,16 @@ from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 SAME_AS_INPUT = frozenset(
     {
-        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "MaxPool",
+        "AveragePool",
+        "Slice",
+        "Resize",
+        "Pad",
         "Gather",
     }
 )
@@ -22,7 +31,16 @@ REMOVABLE = frozenset({"Relu", "Clip"})
 NORMALIZING = frozenset({"LayerNormalization", "InstanceNormalization", "BatchNormalization"})
 ALL_TENSORS = frozenset(
     {
-        "Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool",
+        "Add",
+        "Mul",
+        "Sigmoid",
+        "LeakyRelu",
+        "Concat",
+        "Softmax",
+        "MatMul",
+        "Where",
+        "Split",
+        "GlobalAveragePool",
         "CumSum",
     }
 )
@@ -36,13 +54,15 @@ class Written:
     """The quantized file: its nodes and initializers."""
 
     node_count: int
+    input_count: int
     initializers: tuple[int, ...]
 
 
 def quantize(graph: Graph) -> Written:
     """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
     _insert_pairs(graph, _mark(graph))
-    written = Written(len(graph.nodes), graph.initializers())
+    graph.sort_breadth_first()
+    written = Written(len(graph.nodes), graph.input_count, graph.initializers())
     _fuse(graph)
     graph.prune()
     return written
@@ -116,11 +136,14 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
         graph.add("DequantizeLinear", [integers[weight], scale, zero], [wide], node.op)
         node.inputs[position] = wide
     producers = graph.producers()
+    scales: dict[int, list[int]] = {}
     for v, shared in marks.activations.items():
         readers = [index for index in dict.fromkeys(r.index for r in consumers.get(v, ())) if index in graph.nodes]
         is_result = v in graph.results
         op = producers[v].op if v in producers else 0
-        parameters = [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
+        parameters = [] if shared is None else scales.get(shared, [])
+        parameters = parameters or [graph.value((), 4, constant=True), graph.value((), 1, constant=True)]
+        scales[v] = parameters
         small = graph.value(values[v].shape, 1)
         graph.add("QuantizeLinear", [v, *parameters], [small], op).shares_scale = shared is not None
         for index in readers:
@@ -136,7 +159,7 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
 
 def _fuse(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():
         if node.kind in ("QuantizeLinear", "DequantizeLinear") or node.index not in graph.nodes:
             continue
         group = _Group.around(graph, node, producers, consumers)
@@ -212,7 +235,7 @@ def _replace(graph: Graph, node: Node, kind: str, group: _Group) -> Node:
 def to_channels_last(graph: Graph) -> None:
     """NhwcTransformer: an integer convolution works in channels last, between two transpositions that may cancel."""
     values = graph.values
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():
         if node.kind != "QLinearConv" or len(values[node.inputs[0]].shape) != 4:
             continue
         source, out = node.inputs[0], node.outputs[0]
