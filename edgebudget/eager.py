@@ -4,6 +4,7 @@ Both the trace (how outputs lie) and the PyTorch runtime (what kernels copy) go 
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 Dims = tuple[int, ...]
 
@@ -54,7 +55,7 @@ def dense_strides(shape: Dims, stride: Dims) -> Dims:
 def merges(shape: Dims, stride: Dims) -> bool:
     """Whether these dimensions can be viewed as one."""
     kept = [(n, s) for n, s in zip(shape, stride, strict=True) if n != 1]
-    return all(outer[1] == inner[0] * inner[1] for outer, inner in zip(kept, kept[1:], strict=False))
+    return all(outer[1] == inner[0] * inner[1] for outer, inner in pairwise(kept))
 
 
 def takes_flash(query: Dims, key: Dims, value: Dims, last_strides: Dims, mask: Dims | None) -> bool:

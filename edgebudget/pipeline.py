@@ -97,7 +97,7 @@ def check_model(model: str, request: Request) -> Outcome:
         graph = trace(
             loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
         )
-        return check_graph(model, graph, request)
+        return check_graph(model, graph, replace(request, batch=request.batch or loaded.batch))
     except EdgeBudgetError as error:
         _LOG.debug("%s", model, exc_info=True)
         return ReportError(model, None, error.message, error.hint)

@@ -46,7 +46,7 @@ def _parse(value: object, units: dict[str, int]) -> int:
     if isinstance(value, int | float):
         if value < 0:
             raise ValueError(f"{value!r} is negative; a size cannot be")
-        return int(value)
+        return _within_memory(value, int(value))
     match = _SIZE.match(value)
     if match is None:
         raise ValueError(f"{value!r} is not a size; write, for example, '512 MiB' or a whole number of bytes")
@@ -59,12 +59,16 @@ def _parse(value: object, units: dict[str, int]) -> int:
                 f"{number} x {BINARY[binary]:,} bytes, or the plain number of bytes"
             )
         raise ValueError(f"{value!r} has an unknown unit {unit!r}; use one of {', '.join(units)}, or plain bytes")
-    nbytes = float(number) * units.get(unit, 1)
-    if not math.isfinite(nbytes) or nbytes > 2**63 - 1:
+    if len(number) > 40:
+        raise ValueError(f"{value[:40]!r}... is larger than any memory, or finer than a byte")
+    factor = units.get(unit, 1)
+    return _within_memory(value, round(float(number) * factor) if "." in number else int(number) * factor)
+
+
+def _within_memory(value: object, nbytes: int) -> int:
+    if nbytes >= 2**63:
         raise ValueError(f"{value!r} is larger than any memory")
-    if "." not in number:
-        return int(number) * units.get(unit, 1)
-    return round(nbytes)
+    return nbytes
 
 
 def parse_percent(value: object) -> float:

@@ -8,9 +8,13 @@ judge.
 import csv
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import cache
 from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
 
 from edgebudget.dtypes import DTYPES
 from edgebudget.graph import Role, TracedGraph
@@ -22,8 +26,8 @@ from edgebudget.tracing import trace
 
 DATA = Path(__file__).parents[1] / "edgebudget/calibration/data/pytorch_cpu_allocator.csv"
 _LOOKED_AT = frozenset(("resnet", "mobilenet", "efficientnet", "vit", "convnext", "swin", "resnext", "shufflenet"))
-_TARGETS = {("avx512", True): Target("x86-64"), ("avx2", True): Target("x86-64-v3")}
-_WITHOUT_ONEDNN = Target("armv7-a", pointer_bits=32)  # whose builds of PyTorch lack oneDNN: the same kernels as here
+TARGETS = {("avx512", True): Target("x86-64"), ("avx2", True): Target("x86-64-v3")}
+WITHOUT_ONEDNN = Target("armv7-a", pointer_bits=32)  # whose builds of PyTorch lack oneDNN: the same kernels as here
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,22 @@ class Measurement:
 
     @property
     def target(self) -> Target:
-        return _TARGETS.get((self.isa, self.onednn), _WITHOUT_ONEDNN)
+        return TARGETS.get((self.isa, self.onednn), WITHOUT_ONEDNN)
+
+
+def real_peak_bytes(module: torch.nn.Module, args: Sequence[object]) -> int:
+    """Return the most bytes alive during a forward, over what was alive before it."""
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))  # loads what loads once a process
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+            _result = module(*args)
+    alive = peak = 0
+    for event in recorded.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            alive += event.nbytes()
+            peak = max(peak, alive)
+    return peak
 
 
 def read() -> dict[tuple[str, str, bool, str], Measurement]:
@@ -78,9 +97,12 @@ def write(rows: dict[tuple[str, str, bool, str], Measurement]) -> None:
 
 def predicted(measured: Measurement) -> tuple[int, MemoryLayout]:
     """Return the estimated peak over weights and inputs, and the layout it comes from."""
-    graph = _graph(measured.model)
-    option = DTYPES.get(measured.dtype)
-    layout = RUNTIMES.get("pytorch").lay_out(graph, option, measured.target)
+    return predicted_for(_graph(measured.model), measured.dtype, measured.target)
+
+
+def predicted_for(graph: TracedGraph, dtype: str, target: Target) -> tuple[int, MemoryLayout]:
+    option = DTYPES.get(dtype)
+    layout = RUNTIMES.get("pytorch").lay_out(graph, option, target)
     assert isinstance(layout, MemoryLayout)
     held = option.assign(graph)
     inputs = sum(held[s.id].total_nbytes for s in graph.of_role(Role.INPUT))

@@ -12,25 +12,9 @@ import sys
 from collections.abc import Sequence
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from edgebudget.sources import load_model
-from tests.pytorch_allocator import Measurement, predicted, read, write
-
-
-def real_peak_bytes(module: torch.nn.Module, args: Sequence[object]) -> int:
-    """Return the most bytes alive during a forward, over what was alive before it."""
-    torch.set_num_threads(1)
-    with torch.inference_mode():
-        torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))  # loads what loads once a process
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-            _result = module(*args)
-    alive = peak = 0
-    for event in recorded.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    return peak
+from tests.pytorch_allocator import Measurement, predicted, read, real_peak_bytes, write
 
 
 def real_module(reference: str) -> torch.nn.Module:
@@ -74,7 +58,8 @@ def main(references: Sequence[str]) -> None:
         where = "judge" if measured.judges else "build"
         peak_op = f"{layout.peak_op.name} {layout.peak_op.module}"
         unknown = f" unmodelled: {', '.join(layout.unmodelled_ops)}" if layout.unmodelled_ops else ""
-        print(f"{reference:44} {where} {measured.peak_bytes:>12} {estimate:>12} {error:+8.3%} {peak_op}{unknown}", flush=True)
+        figures = f"{measured.peak_bytes:>12} {estimate:>12} {error:+8.3%}"
+        print(f"{reference:44} {where} {figures} {peak_op}{unknown}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,25 +18,22 @@ RANKS = {
     "dtypes": 5,
     "runtimes": 6,
     "estimation": 7, "profiles": 7, "measure": 7,
-    "calibration": 8,
-    "verdict": 9,
-    "validation": 10,
-    "report": 11,
-    "reporters": 12,
-    "pipeline": 13,
-    "comparison": 14,
-    "__init__": 15,
-    "cli": 16,
-    "__main__": 17,
+    "evidence": 8,
+    "calibration": 9,
+    "verdict": 10,
+    "validation": 11,
+    "report": 12,
+    "reporters": 13,
+    "pipeline": 14,
+    "comparison": 15,
+    "__init__": 16,
+    "cli": 17,
+    "__main__": 18,
 }  # fmt: skip
-
-# What pairs recorded measurements with today's estimates is validation's work, in the folder of what is fitted to them.
-STRAYS = {"edgebudget.calibration.recorded": "validation"}
-
 
 def room(module: str) -> str:
     """Return the room of a dotted module name below `edgebudget`; the package itself is `__init__`."""
-    return STRAYS.get(module) or [*module.split("."), "__init__"][1]
+    return [*module.split("."), "__init__"][1]
 
 
 def imports(path: Path) -> Iterator[str]:

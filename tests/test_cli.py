@@ -205,7 +205,10 @@ BAD = [
     (["check", "mobilenet_v2", "--device", "raspberrypi", "--headroom", "120"], "--headroom"),
     (["check", "mobilenet_v2", "--device", "raspberrypi", "--batch", "0"], "batch"),
     (["check", "mobilenet_v2", "--device", "raspberrypi", "--jobs", "none"], "jobs"),
-    (["check", "mobilenet_v2", "--device", "raspberrypi", "--calibration", "mine"], "no calibration called 'mine'"),
+    (
+        ["check", "mobilenet_v2", "--device", "raspberrypi", "--calibration", "mine"],
+        "'mine' cannot be read",
+    ),
     (["check", "mobilenet_v2", "--device", "raspberrypi", "--out", f"{os.devnull}/sub"], "Cannot write into"),
     (["compare", "mobilenet_v2", "--device", "raspberrypi", "--out", f"{os.devnull}/x.csv"], "Cannot write into"),
     (["devices", "show", "rasberrypi"], "Did you mean raspberrypi"),

@@ -94,6 +94,8 @@ def test_decimal_units_are_for_storage(unit: str) -> None:
         ("9" * 30, "larger than any memory"),
         ("9" * 400 + " GiB", "larger than any memory"),
         ("9999999999 TiB", "larger than any memory"),
+        (2**63, "larger than any memory"),
+        (1e30, "larger than any memory"),
     ],
 )
 def test_what_is_no_size(value: object, message: str) -> None:

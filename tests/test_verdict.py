@@ -1,18 +1,20 @@
 """Decisions on whole bytes, and the sentences that go with them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgebudget.calibration.model import Fit, HeldOut, raw_coefficients
+from edgebudget.calibration.store import NONE, Calibrations
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.graph import Role, Storage, TensorSpec, TracedGraph, Truncation
 from edgebudget.profiles.interface import Cpu, DeviceProfile, DtypeSupport, Memory, MemoryRegion, Source, StorageSpace
 from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
-from edgebudget.verdict import Decision, Interval, check, decide, uncalibrated
+from edgebudget.verdict import Decision, check, decide, uncalibrated
 
 GO, MARGINAL, NO_GO = Decision.GO, Decision.MARGINAL, Decision.NO_GO
 
@@ -63,15 +65,27 @@ LAYOUT = MemoryLayout(
 )
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A calibration that says `interval`, whatever the estimate."""
-
-    stated: Interval
-    id: str = "measured-here"
-
-    def interval(self, estimate: MemoryEstimate) -> Interval:
-        return self.stated
+EXACT = HeldOut(0.0, 0.0, 0.0)
+FIT = Fit(
+    runtime="pytorch",
+    dtype="float32",
+    isa="armv8-a",
+    level=0.9,
+    coefficients=raw_coefficients(),
+    low_ratio=0.75,
+    high_ratio=1.25,
+    models=60,
+    families=20,
+    held_out=EXACT,
+    held_out_raw=EXACT,
+    leave_one_model_out=EXACT,
+    coverage=0.9,
+    measured_on="a board",
+    measured_from="2026-11-21",
+    measured_to="2026-11-21",
+    versions={"torch": "2.15.0"},
+    digest="0123456789abcdef",
+)
 
 
 def estimated(
@@ -116,24 +130,27 @@ def test_storage_boundaries(storage: int, storage_budget: int | None, decision: 
 )
 def test_check_decides_on_the_uncalibrated_interval(budget: int, decision: Decision) -> None:
     # heap 800 + mapped 40 + runtime 160 = 1000 at inference, so 750 to 1250
-    result = check(estimated(), with_memory(process_limit_bytes=budget))
+    result = check(estimated(), with_memory(process_limit_bytes=budget), calibrations=NONE)
     assert result.decision is decision
     assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (750, 1000, 1250)
     assert result.headroom_bytes == budget - 1250
 
 
-@pytest.mark.parametrize(("budget", "decision"), [(1101, GO), (1100, GO), (1099, MARGINAL), (899, NO_GO)])
+@pytest.mark.parametrize(
+    ("budget", "decision"), [(1211, GO), (1210, GO), (1209, MARGINAL), (790, MARGINAL), (789, NO_GO)]
+)
 def test_check_takes_the_calibrations_interval(budget: int, decision: Decision) -> None:
-    result = check(
-        estimated(), with_memory(process_limit_bytes=budget), calibration=Measured(Interval(900, 1000, 1100))
-    )
+    # heap 800 + mapped 40 = 840 at inference, a quarter either way, and the runtime's 160 as they are
+    result = check(estimated(), with_memory(process_limit_bytes=budget), calibrations=Calibrations((FIT,)))
+    assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (790, 1000, 1210)
     assert result.decision is decision
-    assert result.calibration == "measured-here"
-    assert not any("calibrated" in reason for reason in result.reasons)
+    assert result.calibration == "pytorch-float32-armv8-a-01234567"
+    assert any("Calibrated by pytorch-float32-armv8-a-01234567" in reason for reason in result.reasons)
+    assert not any("Not calibrated" in reason for reason in result.reasons)
 
 
 def test_check_carries_every_part() -> None:
-    result = check(estimated(), PROFILE, model="asked", batch=7)
+    result = check(estimated(), PROFILE, model="asked", batch=7, calibrations=NONE)
     assert (result.model, result.device, result.runtime, result.dtype) == ("asked", "board", "pytorch", "float32")
     assert (result.batch, result.inputs) == (7, ("2x6:float32",))
     assert (result.load_peak_bytes, result.inference_peak_bytes, result.raw_peak_bytes) == (890, 1000, 1000)
@@ -145,12 +162,12 @@ def test_check_carries_every_part() -> None:
 
 
 def test_check_names_what_was_traced_where_nothing_was_asked() -> None:
-    result = check(estimated(), PROFILE)
+    result = check(estimated(), PROFILE, calibrations=NONE)
     assert (result.model, result.batch) == ("net", 2)
 
 
 def test_the_profiles_overhead_replaces_the_runtimes() -> None:
-    result = check(estimated(), replace(PROFILE, runtimes={"pytorch": 60}))
+    result = check(estimated(), replace(PROFILE, runtimes={"pytorch": 60}), calibrations=NONE)
     assert result.runtime_bytes == 60
     assert result.raw_peak_bytes == 900
 
@@ -159,17 +176,17 @@ def test_the_profiles_overhead_replaces_the_runtimes() -> None:
     ("percent", "budget"), [(0.0, 2000), (10.0, 1800), (12.5, 1750), (33.3, 1334), (0.1, 1998), (100.0, 0)]
 )
 def test_headroom_is_kept_free_of_the_budget(percent: float, budget: int) -> None:
-    assert check(estimated(), PROFILE, headroom_percent=percent).budget_bytes == budget
+    assert check(estimated(), PROFILE, headroom_percent=percent, calibrations=NONE).budget_bytes == budget
 
 
 @pytest.mark.parametrize("percent", [-0.1, 100.1, float("nan")])
 def test_headroom_outside_its_range_is_refused(percent: float) -> None:
     with pytest.raises(UsageError, match="outside 0 to 100"):
-        check(estimated(), PROFILE, headroom_percent=percent)
+        check(estimated(), PROFILE, headroom_percent=percent, calibrations=NONE)
 
 
 def test_unsupported_by_the_device() -> None:
-    result = check(estimated(dtype="bfloat16"), PROFILE)
+    result = check(estimated(dtype="bfloat16"), PROFILE, calibrations=NONE)
     assert result.decision is Decision.UNSUPPORTED
     assert result.reasons == ("board cannot compute in bfloat16.",)
     assert result.peak_bytes is None
@@ -178,14 +195,14 @@ def test_unsupported_by_the_device() -> None:
 
 
 def test_unsupported_by_the_runtime() -> None:
-    result = check(estimated(Unsupported("No kernels for it.")), PROFILE)
+    result = check(estimated(Unsupported("No kernels for it.")), PROFILE, calibrations=NONE)
     assert result.decision is Decision.UNSUPPORTED
     assert result.reasons == ("No kernels for it.",)
     assert result.raw_peak_bytes is None
 
 
 def reasons(profile: DeviceProfile = PROFILE, layout: MemoryLayout = LAYOUT, dtype: str = "float32") -> str:
-    return " ".join(check(estimated(layout, dtype), profile).reasons)
+    return " ".join(check(estimated(layout, dtype), profile, calibrations=NONE).reasons)
 
 
 @pytest.mark.parametrize(
@@ -208,20 +225,20 @@ def test_reasons_name_the_load_peak() -> None:
 def test_reasons_name_the_storage_that_is_short(weights_in: str, word: str) -> None:
     profile = with_memory(weights_in=weights_in)
     estimate = replace(estimated(replace(LAYOUT, storage_bytes=5001)), target=profile.target)
-    result = check(estimate, profile)
+    result = check(estimate, profile, calibrations=NONE)
     assert result.decision is NO_GO
     assert f"Short of {word} by 1 byte: the file is 5,001 bytes (4.88 KiB)." in result.reasons
 
 
 def test_the_capacity_is_the_limit_where_no_smaller_one_is_known() -> None:
     profile = replace(PROFILE, storage=StorageSpace(900, None))
-    assert check(estimated(), profile).storage_budget_bytes == 900
-    assert check(estimated(), profile).decision is NO_GO
+    assert check(estimated(), profile, calibrations=NONE).storage_budget_bytes == 900
+    assert check(estimated(), profile, calibrations=NONE).decision is NO_GO
 
 
 def test_an_unknown_storage_limit_is_said() -> None:
     profile = replace(PROFILE, storage=StorageSpace(None, None))
-    result = check(estimated(), profile)
+    result = check(estimated(), profile, calibrations=NONE)
     assert result.decision is GO
     assert any("gives no storage limit" in reason for reason in result.reasons)
 
@@ -273,7 +290,7 @@ def test_reasons_name_what_is_not_modelled_and_the_runtimes_notes() -> None:
 
 def test_reasons_say_where_a_trace_stopped() -> None:
     graph = replace(GRAPH, truncation=Truncation("roi_heads", "aten.nonzero.default", "needs the values of a tensor."))
-    said = " ".join(check(estimated(graph=graph), PROFILE).reasons)
+    said = " ".join(check(estimated(graph=graph), PROFILE, calibrations=NONE).reasons)
     assert "up to aten.nonzero.default in roi_heads only" in said
     assert "not counted" in said
 

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 from edgebudget.calibration.fit import Origin, Pair, fit
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.errors import CalibrationError, EdgeBudgetError
+from edgebudget.evidence import estimate_of, family_of, runtime_of
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
-from edgebudget.validation.compare import runtime_of
-from edgebudget.validation.recorded import estimate_of, family_of
 
 
 def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> Origin:

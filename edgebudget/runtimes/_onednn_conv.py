@@ -81,6 +81,16 @@ def channels_last_layout(shape: ConvShape, simd: int) -> ConvLayout:
     return ConvLayout(0, shape.groups * shape.ic * round_up(shape.oc, simd) * taps, 0, 2 * _PAGE + 24)
 
 
+def arm_layout(shape: ConvShape) -> ConvLayout:
+    """Return the layout under the Arm Compute Library: channels last for plain tensors, and a reordered weight.
+
+    Its workspaces (Winograd, packed blocks) are not known here, nor its padding of weights.
+    """
+    source = shape.batch * shape.groups * shape.ic * prod(shape.input)
+    destination = shape.batch * shape.groups * shape.oc * prod(shape.output)
+    return ConvLayout(source, shape.groups * shape.ic * shape.oc * prod(shape.kernel), destination, 0)
+
+
 def _pointwise(shape: ConvShape, simd: int, itemsize: int) -> ConvLayout:
     """Lay out a 1x1 convolution; one with strides first gathers the pixels it reads (`rtus`, one image)."""
     ic, oc = round_up(shape.ic, simd), round_up(shape.oc, simd)

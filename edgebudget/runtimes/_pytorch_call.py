@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from edgebudget.dtypes.interface import Assignment
+from edgebudget.eager import Dims
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, TensorSpec, TracedGraph
 from edgebudget.runtimes._pytorch_kernels import CpuKernels
-from edgebudget.eager import Dims
 
 
 class Call:

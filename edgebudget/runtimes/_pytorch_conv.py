@@ -7,10 +7,17 @@ mkldnn/Conv.cpp; the order of allocations is checked against the profiler's.
 from functools import lru_cache
 from math import prod
 
-from edgebudget.graph import ITEMSIZE
-from edgebudget.runtimes._onednn_conv import ConvShape, blocked_layout, channels_last_layout, round_up
-from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 from edgebudget.eager import Dims, is_channels_last, is_contiguous, suggests_channels_last
+from edgebudget.graph import ITEMSIZE
+from edgebudget.runtimes._onednn_conv import (
+    ConvShape,
+    arm_layout,
+    blocked_layout,
+    booked,
+    channels_last_layout,
+    round_up,
+)
+from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
 _SMALL_INPUT_NUMEL = 20480  # ConvParams::use_mkldnn: below it, and without groups or wide filters, THNN is used
 _LARGE_BATCH = 16  # ConvParams::use_mkldnn
@@ -53,7 +60,8 @@ def convolution_bytes(
     if last:
         layout = channels_last_layout(conv, kernels.simd)
         return copied + layout.scratchpad_bytes + layout.weight_numel * itemsize
-    layout = blocked_layout(conv, kernels.simd, itemsize)
+    is_arm = kernels.onednn is Onednn.ACL
+    layout = arm_layout(conv) if is_arm else blocked_layout(conv, kernels.simd, itemsize)
     held = (layout.source_numel + layout.weight_numel + layout.destination_numel) * itemsize
     computing = layout.scratchpad_bytes + held
     copying_out = layout.destination_numel * itemsize + out_bytes
@@ -65,6 +73,7 @@ def transposed_convolution_bytes(
     shape: Dims,
     strides: Dims,
     weight: Dims,
+    has_bias: bool,
     stride: Dims,
     output_padding: Dims,
     groups: int,
@@ -75,10 +84,11 @@ def transposed_convolution_bytes(
     """Return the most bytes alive inside a transposed convolution, less its output.
 
     oneDNN takes it unless the output padding is as large as the stride: it holds input, weight and output in its own
-    layouts, the input once more with a margin (`brgemm` with strides), and the result is copied out twice.
+    layouts, the input once more (`brgemm` with strides; its margins, some 20 KB, are left out), and the result is
+    copied out twice. With groups it is a convolution's backward pass, which keeps the sums to which the bias is added.
     """
-    itemsize_in, out_bytes = prod(shape) * itemsize, prod(output) * itemsize
-    copied = 0 if is_contiguous(shape, strides) else itemsize_in
+    in_bytes, out_bytes = prod(shape) * itemsize, prod(output) * itemsize
+    copied = 0 if is_contiguous(shape, strides) else in_bytes
     out_channels = weight[1] * groups
     is_large = groups > 1 or all(k > 3 for k in weight[-2:]) or shape[0] > 1 or prod(shape[:4]) > _SMALL_INPUT_NUMEL
     is_padded = any(p >= s for p, s in zip(output_padding, stride, strict=True))
@@ -90,16 +100,18 @@ def transposed_convolution_bytes(
         source = shape[0] * round_up(shape[1], simd) * prod(shape[2:])
         blocked = shape[0] * round_up(out_channels, simd) * prod(output[2:])
         weights = round_up(shape[1], simd) * weight[1] * prod(weight[2:])
-        return copied + max((source + weights + blocked) * itemsize, blocked * itemsize + out_bytes) - out_bytes
+        sums = booked(blocked * itemsize) if has_bias else 0
+        computing = sums + (source + weights + blocked) * itemsize
+        return copied + max(computing, blocked * itemsize + out_bytes) - out_bytes
     weights = shape[1] * round_up(out_channels, simd) * prod(weight[2:]) * itemsize
-    computing = 2 * itemsize_in + weights + out_bytes
+    computing = 2 * in_bytes + weights + out_bytes
     return copied + max(computing, 3 * out_bytes) - out_bytes
 
 
 def uses_onednn(shape: Dims, conv: ConvShape, dtype: str, kernels: CpuKernels) -> bool:
     """Whether ATen takes oneDNN for a convolution on one thread."""
-    if kernels.onednn is Onednn.OFF or dtype != "float32":
-        return kernels.onednn is not Onednn.OFF and dtype in kernels.reduced_types
+    if dtype != "float32" or not kernels.takes(dtype):
+        return kernels.takes(dtype)
     is_worth_it = (
         any(s != 1 for s in conv.stride)
         or any(d != 1 for d in conv.dilation)

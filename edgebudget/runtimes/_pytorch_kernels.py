@@ -1,4 +1,4 @@
-"""Which of PyTorch's CPU kernels run on a target: the instruction set decides oneDNN's layouts, and whether it is there."""
+"""Which of PyTorch's CPU kernels run on a target: the instruction set decides on oneDNN, and on its layouts."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +22,10 @@ class CpuKernels:
     onednn: Onednn = Onednn.AVX512
     reduced_types: frozenset[str] = frozenset(("bfloat16",))
     """Types of 2 bytes that oneDNN takes: float16 needs AVX512-FP16, which no measured processor has."""
+
+    def takes(self, dtype: str) -> bool:
+        """Whether oneDNN has kernels for `dtype` here."""
+        return self.onednn is not Onednn.OFF and (dtype == "float32" or dtype in self.reduced_types)
 
     @property
     def simd(self) -> int:

@@ -9,17 +9,17 @@ from collections.abc import Mapping
 from math import ceil, prod
 
 from edgebudget.dtypes.interface import Assignment
-from edgebudget.graph import FLOATING, ITEMSIZE, Op, Ref, TensorSpec, TracedGraph
-from edgebudget.runtimes._pytorch_attention import attention_bytes, lstm_bytes
-from edgebudget.runtimes._pytorch_call import Call, Handler
-from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
-from edgebudget.runtimes._pytorch_kernels import CpuKernels
 from edgebudget.eager import (
     is_channels_last,
     is_contiguous,
     merges,
     suggests_channels_last,
 )
+from edgebudget.graph import ITEMSIZE, Op, TensorSpec, TracedGraph
+from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
+from edgebudget.runtimes._pytorch_call import Call, Handler
+from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
+from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
 _DIVISOR = _INDEX + _FLOAT  # a Python number becomes a tensor of 8 bytes, then one of the operand's type
@@ -31,6 +31,7 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
     if not graph.ops:
         return [], ()
     call = Call(graph, held, kernels)
+    is_arm = kernels.onednn is Onednn.ACL
     found = [0] * len(graph.ops)
     unmodelled: dict[str, None] = {}
     for op in graph.ops:
@@ -42,7 +43,9 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
             continue
         call.op = op
         found[op.index] = handler(call)
-        if handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
+        if is_arm and handler in _IN_ONEDNN:
+            unmodelled[op.name] = None  # what the Arm Compute Library takes beside the reorders
+        elif handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
             unmodelled[op.name] = None  # oneDNN's buffers of packed blocks, up to some 0.2 MB
     return found, tuple(unmodelled)
 
@@ -94,6 +97,7 @@ def _transposed_convolution(call: Call) -> int:
         x.shape,
         x.stride,
         weight.shape,
+        call.op.arg(2, "bias") is not None,
         call.numbers(3, "stride", 1, dims),
         call.numbers(5, "output_padding", 0, dims),
         int(str(call.op.arg(6, "groups", 1))),
@@ -142,8 +146,8 @@ def _rms_norm(call: Call) -> int:
     return rows + (out if call.tensor(2, "weight") is not None else rows)
 
 
-def _max_pool2d(call: Call) -> int:
-    """max_pool2d runs max_pool2d_with_indices and drops its int64 indices."""
+def _max_pool(call: Call) -> int:
+    """Over two or three dimensions: the operator with indices, whose int64 indices are dropped."""
     return call.output().numel * _INDEX + _copy_unless_like_suggested(call, call.input())
 
 
@@ -156,6 +160,27 @@ def _adaptive_avg_pool2d(call: Call) -> int:
     if all(n == 1 for n in call.output().shape[-2:]):
         return _mean(call)
     return _copy_unless_like_suggested(call, call.input())
+
+
+def _adaptive_avg_pool(call: Call) -> int:
+    """Over one or three dimensions, by a kernel that reads any layout; to a single element it is a mean."""
+    pooled = call.op.arg(1, "output_size")
+    return _mean(call) if isinstance(pooled, tuple) and all(n == 1 for n in pooled) else 0
+
+
+def _logsumexp(call: Call) -> int:
+    """The differences from the maximum, and the maximum."""
+    return call.nbytes(call.input()) + call.nbytes(call.output())
+
+
+def _lstm_cell(call: Call) -> int:
+    """Eight gates, of the input and of the state, less the two states returned."""
+    return 6 * call.nbytes(call.output())
+
+
+def _gru_cell(call: Call) -> int:
+    """Six gates and two candidate states, less the one returned."""
+    return 7 * call.nbytes(call.output())
 
 
 def _mean(call: Call) -> int:
@@ -198,7 +223,19 @@ def _matmul(call: Call) -> int:
     batch = call.output().shape[: max(len(left.shape), len(right.shape)) - 2]
     if len(left.shape) >= 3 and len(right.shape) <= 2:
         return _product(call, left, call.requires_grad(right), batch)
+    if call.dtype(left) in call.kernels.reduced_types and call.kernels.takes(call.dtype(left)):
+        return sum(0 if _is_plain(operand) else call.nbytes(operand) for operand in (left, right))
     return sum(_batch_copy(call, operand, batch) for operand in (left, right))
+
+
+def _is_plain(matrices: TensorSpec) -> bool:
+    """Whether oneDNN's matmul reads the matrices as they lie: without gaps, row or column major."""
+    *batch, rows, columns = range(len(matrices.shape))
+    orders = ((*batch, rows, columns), (*batch, columns, rows))
+    return any(
+        is_contiguous(tuple(matrices.shape[d] for d in order), tuple(matrices.stride[d] for d in order))
+        for order in orders
+    )
 
 
 def _batch_copy(call: Call, operand: TensorSpec, batch: tuple[int, ...]) -> int:
@@ -270,6 +307,15 @@ def _upsample(call: Call, taps: int) -> int:
     return taps * (_INDEX + call.itemsize(x)) * sum(out.shape[2:])
 
 
+def _upsample_linear_generic(call: Call) -> int:
+    """Over one or three dimensions: two indices and two weights a place along each."""
+    return 2 * (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
+
+
+def _upsample_nearest_generic(call: Call) -> int:
+    return (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
+
+
 def _upsample_cubic(call: Call) -> int:
     return 4 * (_INDEX + call.itemsize(call.input())) * sum(call.output().shape[2:])
 
@@ -278,11 +324,12 @@ def _upsample_antialiased(call: Call) -> int:
     """Columns first, into a tensor of their own, then rows; each with its ranges and weights."""
     x, out = call.input(), call.output()
     width, height = out.shape[-1], out.shape[-2]
+    reach = 2 if "bicubic" in call.op.target else 1
     between = prod(x.shape[:-1]) * width * call.itemsize(x)
 
     def ranges(before: int, after: int) -> int:
-        support = ceil(max(before / after, 1.0)) * 2 + 1
-        return after * (4 * _INDEX + support * _FLOAT)
+        weights = ceil(reach * max(before / after, 1.0)) * 2 + 1
+        return after * (4 * _INDEX + weights * _FLOAT)
 
     return between + max(ranges(x.shape[-1], width), ranges(x.shape[-2], height))
 
@@ -314,11 +361,14 @@ def _copy_unless_like_suggested(call: Call, x: TensorSpec) -> int:
 
 
 _HANDLERS: Mapping[str, Handler] = {
+    "adaptive_avg_pool1d": _adaptive_avg_pool,
+    "adaptive_avg_pool3d": _adaptive_avg_pool,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "adaptive_max_pool2d": _pool,
     "add": _with_number,
     "avg_pool1d": _pool,
     "avg_pool2d": _pool,
+    "avg_pool3d": _pool,
     "batch_norm": _batch_norm,
     "bmm": _bmm,
     "conv1d": _convolution,
@@ -331,6 +381,8 @@ _HANDLERS: Mapping[str, Handler] = {
     "eq": _with_number,
     "ge": _with_number,
     "group_norm": _group_norm,
+    "gru": gru_bytes,
+    "gru_cell": _gru_cell,
     "gt": _with_number,
     "im2col": _im2col,
     "index": _index,
@@ -339,15 +391,20 @@ _HANDLERS: Mapping[str, Handler] = {
     "le": _with_number,
     "linear": _linear,
     "log_softmax": _softmax,
+    "logsumexp": _logsumexp,
     "lstm": lstm_bytes,
+    "lstm_cell": _lstm_cell,
     "lt": _with_number,
     "matmul": _matmul,
-    "max_pool2d": _max_pool2d,
+    "max_pool2d": _max_pool,
+    "max_pool3d": _max_pool,
     "mean": _mean,
     "mul": _with_number,
     "ne": _with_number,
     "repeat": _repeat,
     "rms_norm": _rms_norm,
+    "rnn_relu": rnn_bytes,
+    "rnn_tanh": rnn_bytes,
     "roll": _roll,
     "rsub": _with_number,
     "scaled_dot_product_attention": attention_bytes,
@@ -355,29 +412,36 @@ _HANDLERS: Mapping[str, Handler] = {
     "sub": _with_number,
     "upsample_bicubic2d": _upsample_cubic,
     "upsample_bilinear2d": _upsample_linear,
+    "upsample_linear1d": _upsample_linear_generic,
+    "upsample_nearest1d": _upsample_nearest_generic,
     "upsample_nearest2d": _upsample_nearest,
+    "upsample_nearest3d": _upsample_nearest_generic,
+    "upsample_trilinear3d": _upsample_linear_generic,
+    "_upsample_bicubic2d_aa": _upsample_antialiased,
     "_upsample_bilinear2d_aa": _upsample_antialiased,
+    "_upsample_nearest_exact2d": _upsample_nearest,
 }
 
 _TAKE_NOTHING = frozenset(
     # Views, and operators that only make their output.
     "alias as_strided chunk clone contiguous detach diagonal expand expand_as flatten movedim narrow permute reshape "
     "reshape_as select slice split split_with_sizes squeeze swapaxes swapdims t transpose unbind unflatten unfold "
-    "unsqueeze view view_as _unsafe_view to lift_fresh "
+    "tensor_split unsqueeze view view_as _unsafe_view to lift_fresh "
     # Element by element.
     "abs addcdiv addcmul bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min copy cos elu erf exp fill "
     "floor gelu glu hardsigmoid hardswish hardtanh leaky_relu log logical_and logical_not logical_or masked_fill "
-    "maximum minimum mish neg pow prelu reciprocal relu relu6 rsqrt sigmoid sign silu sin softplus sqrt square sub_ "
-    "tanh threshold where zero dropout feature_dropout "
+    "maximum minimum mish neg pow prelu reciprocal relu relu6 rsqrt sigmoid sign silu sin softplus sqrt square "
+    "celu hardshrink selu softshrink tanh threshold where zero dropout feature_dropout "
     # New tensors, joins and moves.
     "arange cat channel_shuffle constant_pad_nd empty empty_like eye flip full full_like linspace new_empty new_full "
     "new_ones new_zeros ones ones_like pad pixel_shuffle pixel_unshuffle repeat_interleave stack tril triu zeros "
     "zeros_like col2im "
     # Reductions and look-ups.
     "all amax amin any argmax argmin cumsum embedding gather grid_sampler index_select linalg_vector_norm max min norm "
-    "prod scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
+    "prod max_pool1d outer cdist scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
 )
 
 _PRODUCTS = frozenset((_bmm, _einsum, _linear, _matmul))
+_IN_ONEDNN = _PRODUCTS | {_convolution, _transposed_convolution, lstm_bytes}
 
 _BY_TARGET: dict[str, Handler] = {}

@@ -15,7 +15,8 @@ class LoadedModel:
     """A module to trace with `module(*args, **kwargs)`; its weights are on meta wherever its constructor allows.
 
     `allow_truncation` says that the front of the model is worth an answer where the rest depends on data: detection
-    models, whose post-processing does.
+    models, whose post-processing does. `batch` is how many samples the inputs hold where their first dimension does not
+    say: detection models take a list of images.
     """
 
     name: str
@@ -23,6 +24,7 @@ class LoadedModel:
     args: tuple[object, ...]
     kwargs: Mapping[str, object] = field(default_factory=dict)
     allow_truncation: bool = False
+    batch: int | None = None
 
 
 class Source(Protocol):

@@ -9,9 +9,6 @@ from edgebudget.graph import Role
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
-RUNTIME_OF = {"pytorch-cpu": "pytorch"}
-"""Backends that measure a runtime of another name; the others are called alike."""
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -46,11 +43,6 @@ class Summary:
     worst: float
     worst_model: str
     bias: float
-
-
-def runtime_of(backend: str) -> str:
-    """Return the name of the runtime that a measuring backend speaks for."""
-    return RUNTIME_OF.get(backend, backend)
 
 
 def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, part: str) -> tuple[Comparison, ...]:

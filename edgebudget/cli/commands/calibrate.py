@@ -34,7 +34,7 @@ def calibrate(
     """
     from edgebudget.calibration.recorded import fit_all
     from edgebudget.calibration.store import to_json
-    from edgebudget.validation.recorded import read_measurements, recorded_measurements
+    from edgebudget.evidence import read_measurements, recorded_measurements
 
     measurements = recorded_measurements("build") if not data else read_measurements(data)
 

@@ -36,8 +36,9 @@ def validate(
     """
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.errors import UsageError
+    from edgebudget.evidence import read_measurements, recorded_measurements
     from edgebudget.validation.document import document
-    from edgebudget.validation.recorded import compared, judged, read_measurements, recorded_measurements
+    from edgebudget.validation.recorded import compared, judged
 
     if part not in ("build", "judge"):
         raise UsageError(f"There is no part {part!r}.", "Write --part build or --part judge.")
