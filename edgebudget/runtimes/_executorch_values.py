@@ -220,15 +220,46 @@ def method_heap_bytes(values: Census, pointer_bytes: int = 8) -> int:
         blocks[word * length] += count
     for kind in ("String", "DoubleList", "BoolList"):
         blocks[2 * word] += values.values[kind]
+    calls = sum(values.calls.values())
+    blocks[4 * word] += 1
+    blocks[word * calls] += 1
+    blocks[2 * word * calls] += 1
+    blocks += _call_blocks(values, word)
+    blocks[word * _room(sum(blocks.values()))] += 1
+    return _usable_bytes(blocks, word)
+
+
+def loading_bytes(values: Census, pointer_bytes: int = 8) -> int:
+    """Return what the heap takes for a moment of loading beyond what it takes afterwards.
+
+    The allocator's list of blocks is copied when it doubles for the last time: the old one is still there, but not yet
+    the blocks that are made afterwards, which describe calls.
+    """
+    word = pointer_bytes
+    described = _call_blocks(values, word)
+    lists = sum(values.lists.values()) + sum(values.tensor_lists.values())
+    others = sum(values.values[kind] for kind in ("String", "DoubleList", "BoolList"))
+    made = 6 + 2 * sum(values.ranks.values()) + 3 * lists + others + sum(described.values())
+    held = _room(made) // 2
+    mean = _usable_bytes(described, word) / max(sum(described.values()), 1)
+    return max(0, malloc_bytes(word * held, word) - round(mean * (made - held)))
+
+
+def _call_blocks(values: Census, word: int) -> Counter[int]:
+    """Return the blocks made for calls, by size: arguments, their descriptions, and the order of their dimensions."""
+    blocks: Counter[int] = Counter()
     for (arguments, ranks), count in values.calls.items():
         blocks[word * arguments] += count
         blocks[3 * word * arguments] += count
         for rank in ranks:
             blocks[rank] += count
-    calls = sum(values.calls.values())
-    blocks[4 * word] += 1
-    blocks[word * calls] += 1
-    blocks[2 * word * calls] += 1
-    made = sum(blocks.values())
-    blocks[word * (1 << (made - 1).bit_length())] += 1  # the allocator's own list of blocks, which grows by doubling
+    return blocks
+
+
+def _room(blocks: int) -> int:
+    """Return how many blocks the allocator's list has room for: it grows by doubling."""
+    return 1 << max(blocks - 1, 0).bit_length()
+
+
+def _usable_bytes(blocks: Counter[int], word: int) -> int:
     return sum(malloc_bytes(size, word) * count for size, count in blocks.items())
