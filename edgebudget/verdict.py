@@ -100,7 +100,8 @@ def check(
     """Return the verdict on `estimate` for the device of `profile`. Pure; compares whole bytes.
 
     The estimate is laid out for the device's own target. `headroom_percent` of the budget is kept free on top of the
-    profile's safety margin. `calibrations` are the fits to choose from, by default those shipped. `model` and `batch` are what the report says was asked for; they default to the graph's
+    profile's safety margin. `calibrations` are the fits to choose from, by default those shipped. `model` and `batch`
+    are what the report says was asked for; they default to the graph's
     name and the first dimension of its first input. Raises UsageError for a headroom outside 0 to 100.
     """
     if not 0 <= headroom_percent <= 100:

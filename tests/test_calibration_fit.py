@@ -76,8 +76,8 @@ def test_the_interval_covers_new_models_as_stated() -> None:
 
 def test_a_fit_that_does_not_beat_the_raw_estimate_is_not_used() -> None:
     exact = [
-        replace(p, measured_bytes={ph: sum(n for part, n in p.parts[ph].items() if part != "constant") for ph in PHASES})
-        for p in made_up(30, noise=0.0)
+        replace(pair, measured_bytes={phase: sum(pair.parts[phase].values()) - 1 for phase in PHASES})
+        for pair in made_up(30, noise=0.0)
     ]
     fitted = fit(exact, ORIGIN)
     assert fitted.coefficients == raw_coefficients()

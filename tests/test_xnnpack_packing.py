@@ -93,8 +93,10 @@ def test_a_large_depthwise_kernel_pads_each_channel_to_a_whole_tile() -> None:
 
 def test_strided_transposed_convolutions_have_a_bias_a_phase() -> None:
     # 2 x 2, stride 2: four phases; 64 to 32 channels. k = 64; 4 taps of 64 floats, and 4 biases.
-    cost = operators.transposed_convolution(X86, F32, (64, 32, 2, 2), _conv(2), (64, 64))
+    cost = operators.transposed_convolution(X86, F32, (64, 32, 2, 2), _conv(2), (64, 64), 1)
     assert cost.packed == usable_bytes(32 * (4 * 64 * 4 + 4 * 4), 64) + usable_bytes(16 + 64 * 4)
+    # 4 taps, 64 rows, 2 column phases of 32: 131,072 bytes of pointers, as recorded.
+    assert cost.shaped == usable_bytes(8 * 4 * 64 * 2 * 32) == usable_bytes(131_072)
 
 
 def test_half_precision_rows() -> None:

@@ -48,7 +48,8 @@ class Fit:
 
     `coefficients[phase][part]` multiply the estimate's parts; all ones (and a constant of 0) where the fitted ones did
     not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound measured over
-    predicted peaks at `level`. `versions` are those of the runtime's packages, `digest` the SHA-256 of the measurements.
+    predicted peaks at `level`. `versions` are those of the runtime's packages, `digest` is the SHA-256 of
+    the measurements.
     """
 
     runtime: str
@@ -88,7 +89,7 @@ class Fit:
         )
 
     def interval(self, layout: MemoryLayout, isa: str) -> Interval:
-        """Return the peak to expect on `isa`, the runtime itself included; wider where nothing was measured on `isa`."""
+        """Return the peak to expect on `isa`, the runtime itself included; wider where nobody measured there."""
         widening = 1.0 if self.speaks_for(isa) else OTHER_ISA_WIDENING
         peak = self.predict(layout)
         low = peak * max(0.0, 1 - (1 - self.low_ratio) * widening)

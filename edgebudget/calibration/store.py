@@ -97,4 +97,5 @@ def _validate(document: object, where: str) -> None:
     schema = json.loads((files("edgebudget.calibration") / "schema.json").read_text("utf-8"))
     for fault in Draft202012Validator(schema).iter_errors(document):
         place = ".".join(map(str, fault.absolute_path)) or "the document"
-        raise CalibrationError(f"{where}: {place}: {fault.message[:200]}", "Write it again with 'edgebudget calibrate'.")
+        message = f"{where}: {place}: {fault.message[:200]}"
+        raise CalibrationError(message, "Write it again with 'edgebudget calibrate'.")

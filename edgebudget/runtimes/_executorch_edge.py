@@ -9,13 +9,13 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 - every operator writes to tensors allocated by nodes just before it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, Arg, Op, Ref, Role, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, TracedGraph
 from edgebudget.planning import Buffer
 
 _PROMOTED = {"add.Tensor": False, "mul.Tensor": False, "sub.Tensor": False, "minimum.default": False,
@@ -26,8 +26,8 @@ _DEFAULT_LAYOUT_ONLY = {"aten._adaptive_avg_pool2d.default", "aten.avg_pool2d.de
                         "aten.mean.dim", "aten.sum.dim_IntList"}  # fmt: skip
 """Operators whose portable kernels take contiguous input only (LegalizePortableDimOrderPass copies it for them)."""
 
-_ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.default", "aten.quantize_per_tensor.default",
-             "aten.dequantize.self", "aten.max.default", "aten.min.default", "aten.full_like.default",
+_ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.default", "aten.dequantize.self",
+             "aten.quantize_per_tensor.default", "aten.max.default", "aten.min.default", "aten.full_like.default",
              "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
 """Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
@@ -73,7 +73,7 @@ class Program:
 
 
 class Placed(NamedTuple):
-    """A planned buffer: the spec, the node indices it is alive at, and the steps that covers."""
+    """A planned buffer: the spec, the node indices it is alive at, and the steps that covers, from -1 for inputs."""
 
     spec: int
     buffer: Buffer
@@ -140,7 +140,9 @@ class _Lowering:
         steps = _without_dead(_view_roots(steps), outputs)
         returned = set(outputs)
         steps = [
-            step._replace(target="view") if step.target == "aten.view_copy.default" and step.writes[0] not in returned else step
+            step._replace(target="view")
+            if step.target == "aten.view_copy.default" and step.writes[0] not in returned
+            else step
             for step in steps
         ]
         refused = dict.fromkeys(op.target for op in self._graph.ops if not _facts(op.target).lowers)
@@ -177,7 +179,9 @@ class _Lowering:
         if target == "aten._to_copy.default" and self._copies_nothing(op):
             self._number[op.outputs[0]] = self._spec_of(op.inputs[0])
             return
-        args = [self._argument(arg, name in facts.tensor_arguments) for arg, name in zip(op.args, facts.names, strict=False)]
+        args = [
+            self._argument(arg, name in facts.tensor_arguments) for arg, name in zip(op.args, facts.names, strict=False)
+        ]
         kwargs = [(name, self._argument(arg, name in facts.tensor_arguments)) for name, arg in op.kwargs]
         if target == "aten.cat.default" and isinstance(args[0], tuple):
             args[0] = tuple(a for a in args[0] if isinstance(a, Ref) and 0 not in self._specs[a].shape)
@@ -189,25 +193,34 @@ class _Lowering:
         writes = tuple(self._spec_of(t) for t in op.outputs)
         if self._permuted and target in _DEFAULT_LAYOUT_ONLY and isinstance(args[0], Ref) and args[0] in self._permuted:
             copy = self._add(self._specs[args[0]]._replace(storage=-1, constant=False))
-            self._step("aten._to_copy.default", op.module, (args[0],), (("memory_format", "contiguous_format"),), (copy,))
+            self._step(
+                "aten._to_copy.default", op.module, (args[0],), (("memory_format", "contiguous_format"),), (copy,)
+            )
             args[0] = Ref(copy)
         self._step(target, op.module, tuple(args), tuple(kwargs), writes)
         if self._is_permuted_output(target, args, dict(kwargs), writes):
             self._permuted.update(writes)
 
-    def _is_permuted_output(self, target: str, args: list[Arg], kwargs: dict[str, Arg], writes: tuple[int, ...]) -> bool:
+    def _is_permuted_output(
+        self, target: str, args: list[Arg], kwargs: dict[str, Arg], writes: tuple[int, ...]
+    ) -> bool:
         """Whether a kernel keeps the order in memory of what it reads, or is asked for channels last."""
         layout = kwargs.get("memory_format")
         if layout not in (None, "preserve_format"):
             return str(layout).startswith("channels_last")
-        if not self._permuted or target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default":
+        if not self._permuted or (target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default"):
             return False
         dimensions = len(self._specs[writes[0]].shape) if writes else 0
         sources = {int(a) for a in _refs(tuple(args))} & self._permuted
         return dimensions > 2 and any(len(self._specs[s].shape) == dimensions for s in sources)
 
     def _step(
-        self, target: str, module: str, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], writes: tuple[int, ...]
+        self,
+        target: str,
+        module: str,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        writes: tuple[int, ...],
     ) -> None:
         reads = tuple(_refs((args, tuple(arg for _, arg in kwargs))))
         self._steps.append(Step(target, module, args, kwargs, reads, writes))
@@ -218,7 +231,9 @@ class _Lowering:
         if isinstance(arg, tuple):
             return tuple(self._argument(item, False) for item in arg)
         if tensor and isinstance(arg, bool | int | float):
-            dtype, nbytes = ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
+            dtype, nbytes = (
+                ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
+            )
             return Ref(self._add(Spec((), dtype, nbytes, True, -1, arg)))
         return arg
 
@@ -226,7 +241,7 @@ class _Lowering:
         if not isinstance(arg, Ref) or self._specs[arg].dtype == dtype:
             return arg
         source = self._specs[arg]
-        nbytes = source.nbytes // _itemsize(source.dtype) * _itemsize(dtype)
+        nbytes = source.nbytes // ITEMSIZE[source.dtype] * ITEMSIZE[dtype]
         made = self._add(Spec(source.shape, dtype, nbytes, False, -1))
         self._step("aten._to_copy.default", module, (arg,), (("dtype", dtype),), (made,))
         return Ref(made)
@@ -285,7 +300,7 @@ def place(program: Program) -> tuple[Placed, ...]:
         last[spec], last_step[spec] = node, step
 
     for spec in (*(s for s in program.mutable if s not in program.inputs), *program.inputs):
-        touch(spec, 0, 0)
+        touch(spec, 0, -1)
     for number, step in enumerate(program.steps):
         if step.target == "view":
             base[step.writes[0]] = base.get(step.reads[0], step.reads[0])
@@ -342,12 +357,6 @@ def _wider(a: str, b: str) -> str:
 
 def _is_permuted(stride: tuple[int, ...]) -> bool:
     return any(a < b for a, b in pairwise(stride))
-
-
-def _itemsize(dtype: str) -> int:
-    from edgebudget.graph import ITEMSIZE
-
-    return ITEMSIZE[dtype]
 
 
 def _refs(arg: Arg) -> Iterator[int]:

@@ -1,8 +1,8 @@
 """What a program's values take: in the `.pte` file, and on the heap of the process that loads it.
 
-Counted from executorch 1.5.1: the emitter makes one value of every argument of every out-variant (exir/emit/_emitter.py),
-the runtime makes a handful of blocks of every value (runtime/executor/method.cpp, tensor_parser_portable.cpp), each by
-`malloc` (extension/memory_allocator/malloc_memory_allocator.h).
+Counted from executorch 1.5.1: the emitter makes one value of every argument of every out-variant
+(exir/emit/_emitter.py), the runtime a handful of blocks of every value (runtime/executor/method.cpp,
+tensor_parser_portable.cpp), each by `malloc` (extension/memory_allocator/malloc_memory_allocator.h).
 """
 
 from collections import Counter
@@ -65,13 +65,15 @@ def _signature(target: str) -> _Signature:
     if name in ("_to_copy", "clone"):
         dropped.add("memory_format")
     kept = [a for a in schema.arguments if a.name not in dropped]
-    kinds = tuple("Tensor[]" if str(a.type) in ("List[Tensor]", "List[Optional[Tensor]]") else str(a.type) for a in kept)
+    kinds = tuple(
+        "Tensor[]" if str(a.type) in ("List[Tensor]", "List[Optional[Tensor]]") else str(a.type) for a in kept
+    )
     defaults = tuple(a.default_value if a.has_default_value() else None for a in kept)
     return _Signature(tuple(a.name for a in kept), kinds, defaults)
 
 
 def census(program: Program, unused_buffers: int) -> Census:
-    """Return the values of `program`. `unused_buffers` are those that no step reads; they are in the file all the same."""
+    """Return the values of `program`. `unused_buffers`: how many no step reads; they are in the file all the same."""
     values: Counter[str] = Counter()
     ranks: Counter[int] = Counter()
     lists: Counter[int] = Counter()
@@ -177,7 +179,9 @@ def program_bytes(values: Census) -> int:
     lists = sum((28 + 8 * length) * count for length, count in values.lists.items())
     tensor_lists = sum((28 + 4 * length) * count for length, count in values.tensor_lists.items())
     calls = sum((32 + 4 * arguments) * count for (arguments, _), count in values.calls.items())
-    scalars = 28 * (values.values["Int"] + values.values["Double"]) + 24 * values.values["Bool"] + 20 * values.values["Null"]
+    scalars = (
+        28 * (values.values["Int"] + values.values["Double"]) + 24 * values.values["Bool"] + 20 * values.values["Null"]
+    )
     others = 36 * (values.values["String"] + values.values["DoubleList"] + values.values["BoolList"])
     tensors = 44 * values.values["Tensor"] + 12 * values.planned + ranks
     rest = 8 * values.constants + 64 * len(values.operators) + 600
@@ -196,8 +200,8 @@ def method_heap_bytes(values: Census, pointer_bytes: int = 8) -> int:
     """Return the heap that loading a method takes besides its arena: every block of `Method::init`, by usable size.
 
     A value takes 16 bytes; a `TensorImpl` four pointers, three sizes and its types; a boxed list, the description of
-    a call's tensor, and the arguments of a call three, three and two words; a stride 4 bytes. The module's allocator has
-    no temporary arena, so the descriptions, made to choose a kernel, stay (`Method::resolve_operator`).
+    a call's tensor, and the arguments of a call three, three and two words; a stride 4 bytes. The module's allocator
+    has no temporary arena, so the descriptions, made to choose a kernel, stay (`Method::resolve_operator`).
     """
     word = pointer_bytes
     blocks: Counter[int] = Counter()

@@ -37,19 +37,23 @@ class Functional:
     nodes: tuple[Node, ...]
     values: tuple[TensorSpec, ...]
     outputs: tuple[int, ...]
+    mutated: frozenset[int] = frozenset()  # values that an in-place operator made
 
 
 def functionalize(graph: TracedGraph) -> Functional:
     """Return `graph` with in-place operators as functional ones. Pure.
 
     A write through a view (`x[:, 0] = y`) is followed by a node `view_scatter`, which takes the base and what was
-    written and gives a new base: what a functionalising exporter makes of it.
+    written and gives a new base; one through an alias (`x[:] += y`) by an alias back and an alias again: what a
+    functionalising exporter makes of them.
     """
     values = list(graph.tensors)
     first: dict[int, int] = {}
     for tensor in values:
         first.setdefault(tensor.storage, tensor.id)
     current: dict[int, int] = {}
+    mutated: set[int] = set()
+    aliases: set[int] = set()  # tensors that are all of another one
     nodes: list[Node] = []
     for op in graph.ops:
         args, kwargs, inputs = op.args, op.kwargs, op.inputs
@@ -61,19 +65,33 @@ def functionalize(graph: TracedGraph) -> Functional:
         in_place = name.endswith("_") and not name.endswith("__") and bool(op.inputs) and bool(op.outputs)
         nodes.append(Node(name[:-1] if in_place else name, op, args, kwargs, inputs, op.outputs))
         if not in_place:
+            if name == "alias":
+                aliases.add(op.outputs[0])
             continue
         written, result = op.inputs[0], op.outputs[0]
         _rebind(current, written, result)
+        mutated.add(result)
         base = first[values[written].storage]
         if values[base].shape != values[written].shape:
             held = current.get(base, base)
-            spec = values[base]
-            whole = TensorSpec(len(values), spec.shape, spec.stride, spec.dtype, spec.storage, spec.offset)
-            values.append(whole)
-            nodes.append(Node("view_scatter", op, (Ref(held), Ref(result)), (), (held, result), (whole.id,)))
-            _rebind(current, base, whole.id)
+            whole = _copy_of(values, base)
+            nodes.append(Node("view_scatter", op, (Ref(held), Ref(result)), (), (held, result), (whole,)))
+            _rebind(current, base, whole)
+        elif written in aliases:
+            whole, again = _copy_of(values, base), _copy_of(values, result)
+            nodes.append(Node("alias", op, (Ref(result),), (), (result,), (whole,)))
+            nodes.append(Node("alias", op, (Ref(whole),), (), (whole,), (again,)))
+            _rebind(current, base, whole)
+            _rebind(current, result, again)
     outputs = tuple([current.get(t, t) for t in graph.outputs])
-    return Functional(_without_unread_writes(nodes, outputs), tuple(values), outputs)
+    return Functional(_without_unread_writes(nodes, outputs), tuple(values), outputs, frozenset(mutated))
+
+
+def _copy_of(values: list[TensorSpec], value: int) -> int:
+    """Add a value shaped like `value`, and return it."""
+    spec = values[value]
+    values.append(TensorSpec(len(values), spec.shape, spec.stride, spec.dtype, spec.storage, spec.offset))
+    return len(values) - 1
 
 
 def _without_unread_writes(nodes: list[Node], outputs: tuple[int, ...]) -> tuple[Node, ...]:

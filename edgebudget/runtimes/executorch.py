@@ -1,7 +1,7 @@
 """ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
 
-import weakref
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import ITEMSIZE, TracedGraph
@@ -25,12 +25,12 @@ FLOATING_OPTIONS = frozenset({"float32", "float16", "bfloat16"})
 
 RUNTIME_BYTES = 7_200_000
 """What a process of its own takes whatever the model: 5.9 MB once ExecuTorch and its kernels are loaded, and 1.3 MB of
-code that is first touched when a model runs. Measured on x86-64 Linux with executorch 1.5.1 and a C++ runner, as `VmHWM`
-before loading and as file pages beyond the model's file."""
+code that is first touched when a model runs. Measured on x86-64 Linux with executorch 1.5.1 and a C++ runner, as
+`VmHWM` before loading and as file pages beyond the model's file."""
 
 MODULE_BYTES = 1_304
-"""What `Module` allocates beside the method: loader, program, allocators, maps. Measured on x86-64 Linux with executorch
-1.5.1, the same to 16 bytes for every model of the set to build on."""
+"""What `Module` allocates beside the method: loader, program, allocators, maps. Measured on x86-64 Linux with
+executorch 1.5.1, the same to 40 bytes for every model of the set to build on."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class _ExecuTorch:
                 f"ExecuTorch's portable kernels have no quantized operators, so a program in {option.name} cannot be "
                 "lowered for them."
             )
+        if graph.truncation:
+            return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
         planned = _plan(graph, option.name)
         refused = planned.program.refused
         if refused:
@@ -96,7 +98,8 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
         peak_op=PeakOp(at, steps[at].target if steps else "", steps[at].module if steps else ""),
         timeline=tuple((_label(step), alive) for step, alive in zip(steps, curve, strict=False)),
         tensors=tuple(
-            LiveTensor(_name(planned, p), p.buffer.nbytes, p.first_step, p.last_step) for p in planned.placed
+            LiveTensor(_name(planned, p), p.buffer.nbytes, max(p.first_step, 0), max(p.last_step, 0))
+            for p in planned.placed
         ),
         arena=plan,
         unmodelled_ops=tuple(
@@ -108,18 +111,17 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     )
 
 
-_PLANNED: dict[tuple[int, str], _Planned] = {}
+_PLANNED: WeakKeyDictionary[TracedGraph, dict[str, _Planned]] = WeakKeyDictionary()
 
 
 def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
     """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
-    key = (id(graph), floating_dtype)
-    if key not in _PLANNED:
+    plans = _PLANNED.setdefault(graph, {})
+    if floating_dtype not in plans:
         from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
 
-        _PLANNED[key] = _make_plan(decompose(graph, floating_dtype))
-        weakref.finalize(graph, _PLANNED.pop, key, None)
-    return _PLANNED[key]
+        plans[floating_dtype] = _make_plan(decompose(graph, floating_dtype))
+    return plans[floating_dtype]
 
 
 def _make_plan(core: TracedGraph) -> _Planned:
@@ -147,7 +149,9 @@ def _constants(core: TracedGraph, program: Program) -> tuple[int, int]:
     known = {spec.storage for spec in program.specs}
     unused = [s for ids in core.buffers.values() for s in ids if s not in known]
     sizes = [*stored.values(), *(ITEMSIZE[dtype] for dtype, _ in scalars)]
-    counters = {core.storages[s].nbytes for s in unused}  # how many batches were seen: the same everywhere, so stored once
+    counters = {
+        core.storages[s].nbytes for s in unused
+    }  # how many batches were seen: the same everywhere, so stored once
     return sum(align(nbytes, CONSTANT_ALIGNMENT) for nbytes in (*sizes, *counters)), len(unused)
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import Buffer
+from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
-from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, arena_bytes, planned, steps_of
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
 from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
@@ -29,6 +30,13 @@ while it loads and runs one (six recorded programs)."""
 
 ARM_RUNTIME_BYTES = int(5.3 * 2**20)
 """The same on 64-bit Arm Linux: 2.4 MiB before, 2.6 to 3.6 MiB of code touched (six recorded programs)."""
+
+METHOD_BYTES = 4000
+"""What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its
+plan, values and allocators. 4.2 to 5.2 KB in two recorded float32 programs of one delegate."""
+
+TENSOR_BYTES, CALL_BYTES = 112, 40
+"""What `Method::init` keeps for a tensor (EValue, TensorImpl, strides) and for a call (its list of arguments)."""
 
 _ELEMENT = {"float32": "float32", "float16": "float16", "int8": "float32"}
 
@@ -73,13 +81,18 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     steps = steps_of(edge, readers)
     delegates = {s.delegate: compile_delegate(s, edge, readers, tiles) for s in steps if s.delegate >= 0}
     buffers = planned(edge, steps)
-    arena = usable_bytes(arena_bytes(buffers) + (DELEGATE_SLACK_BYTES if delegates else 0))
+    plan = executorch_greedy(buffers)
+    arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
+    method = METHOD_BYTES + len(buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
     packed = sum(d.packed_bytes for d in delegates.values())
     structures = sum(d.structure_bytes for d in delegates.values())
-    load_heap = _load_peak(arena, steps, delegates)
+    load_heap, load_mapped = _load_peaks(arena + method, steps, delegates)
     added, workspace = _first_run(steps, delegates)
     outside = _constants_outside(edge, steps)
-    storage = sum(edge.stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    stored: dict[int, int] = {}
+    for delegate in delegates.values():
+        stored |= delegate.stored  # the file holds one copy of what several delegates read
+    storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
     timeline, numel = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
@@ -87,30 +100,37 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
         activation_bytes=arena + workspace,
         activation_total_bytes=sum(b.nbytes for b in buffers) + sum(d.total_bytes for d in delegates.values()),
         activation_peak_numel=numel[peak] if numel else 0,
-        workspace_bytes=structures + added - workspace,
+        workspace_bytes=method + structures + added - workspace,
         load_heap_bytes=load_heap,
-        inference_heap_bytes=arena + packed + structures + added,
-        load_mapped_bytes=storage,
+        inference_heap_bytes=arena + method + packed + structures + added,
+        load_mapped_bytes=load_mapped,
         inference_mapped_bytes=outside,
         storage_bytes=storage,
         runtime_bytes=runtime_bytes,
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=tuple([(f"{module}: {name}", nbytes) for module, name, nbytes in timeline]),
         tensors=tuple([LiveTensor(f"crossing {b.id}", b.nbytes, b.first, b.last) for b in buffers]),
+        arena=plan,
         unmodelled_ops=tuple(sorted(edge.unmodelled)),
         notes=_notes(steps),
     )
 
 
-def _load_peak(arena: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> int:
-    """Return the heap's peak while loading: each delegate's tables stand beside what it packs until it is compiled."""
-    held = peak = arena
+def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
+    """Return the heap's peak while loading, and what mapped pages add to it at the process's peak.
+
+    One delegate is compiled after the other: its tables and the pages of its constants stand beside what it packs, and
+    are let go (XNNCompiler.cpp frees the buffers, which unmaps them).
+    """
+    heap = resident = held
     for step in steps:
         if step.delegate >= 0:
             delegate = delegates[step.delegate]
             held += delegate.packed_bytes + delegate.structure_bytes
-            peak = max(peak, held + delegate.transient_bytes)
-    return peak
+            compiling = held + delegate.transient_bytes
+            heap = max(heap, compiling)
+            resident = max(resident, compiling + sum(delegate.stored.values()) + delegate.program_bytes)
+    return heap, resident - heap
 
 
 def _first_run(steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
-from edgebudget.runtimes._onnxruntime.load import load
+from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -18,9 +18,11 @@ with onnxruntime 1.31.1 on x86-64 Linux; 7,740 KiB after loading and 8,120 to 8,
 model. What the session allocates whatever the model is part of the heap."""
 
 NOTES = (
-    "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread; three runs.",
+    "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread, two runs.",
+    "int8: quantize_static, QDQ, weights int8 by channel, activations uint8.",
     "A convolution with a folded BatchNorm has a bias; the exporter drops one that is zero, as untrained weights have.",
     "The caller's own copy of the inputs is not counted.",
+    "On x86-64 the order of some branches depends on addresses: the arena may end one doubling lower or higher.",
 )
 
 
@@ -35,7 +37,10 @@ class _OnnxRuntime:
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the session's heap while loading and over several runs on one thread."""
         if option.name not in ("float32", "int8"):
-            return Unsupported(f"The model of ONNX Runtime's CPU provider covers float32 and int8, not {option.name}.")
+            return Unsupported(
+                f"ONNX Runtime's CPU provider runs {option.name} by casting to float32 around most operators, which is "
+                "not modelled: take float32 or int8."
+            )
         if target.pointer_bits != 64:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
         return _lay_out(graph, compile_program(graph, channel_block(target), int8=option.name == "int8"))
@@ -55,9 +60,7 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    loading = load(
-        program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm
-    )
+    loading = load(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
     runs = simulate(planned, loading.arena)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
@@ -76,7 +79,7 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         ),
         workspace_bytes=min(scratch, runs.nbytes - bound) + max(loading.weight_nbytes - stored, 0),
         load_heap_bytes=loading.peak_nbytes,
-        inference_heap_bytes=loading.nbytes + runs.nbytes,
+        inference_heap_bytes=loading.nbytes + runs.nbytes + FRAME_NODE_BYTES * len(order),
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
         storage_bytes=program.exported.file_nbytes(program.graph),

@@ -13,20 +13,25 @@ from edgebudget.target import Target
 ALIGNMENT = 16  # MicroArenaBufferAlignment, micro_arena_constants.h
 
 ALIASES = frozenset(
-    {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to", "dropout",
-     "_unsafe_view", "alias", "lift_fresh"}
+    {
+        "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to",
+        "dropout", "_unsafe_view", "alias", "lift_fresh",
+    }
 )  # fmt: skip
 """Shape changes over the same bytes: a converter drops them, or the kernel copies nothing."""
 
 FUSED = frozenset({"relu", "relu6", "hardtanh", "clamp"})
 """Activations that TFLite keeps as an attribute of the operator before them (ActivationFunctionType)."""
 
-HOSTS = frozenset({"conv1d", "conv2d", "linear", "add", "mul", "sub", "max_pool2d", "avg_pool2d", "addmm", "batch_norm"})
+HOSTS = frozenset(
+    {"conv1d", "conv2d", "linear", "add", "mul", "sub", "max_pool2d", "avg_pool2d", "addmm", "batch_norm"}
+)
 """Operators that carry such an attribute. A batch norm here is one that could not be folded: a multiplication."""
 
 KERNELS = HOSTS | FUSED | frozenset(
     {
-        "conv_transpose2d", "adaptive_avg_pool2d", "mean", "cat", "pad", "constant_pad_nd", "softmax", "sigmoid", "tanh",
+        "conv_transpose2d", "adaptive_avg_pool2d", "mean", "cat", "pad", "constant_pad_nd", "softmax", "sigmoid",
+        "tanh",
         "hardswish", "leaky_relu", "prelu", "elu", "exp", "sqrt", "rsqrt", "square", "abs", "neg", "log", "sin", "cos",
         "div", "maximum", "minimum", "sum", "amax", "transpose", "permute", "slice", "select", "split", "chunk",
         "unbind", "stack", "bmm", "matmul", "upsample_bilinear2d", "upsample_nearest2d", "pixel_shuffle", "embedding",
@@ -151,8 +156,8 @@ def _nbytes(value: TensorSpec, floating_nbytes: int) -> int:
 def _persistent_bytes(graph: TracedGraph, fused: _Fused, target: Target) -> int:
     """Return what stands at the arena's tail for as long as the interpreter lives.
 
-    A `TfLiteEvalTensor` a tensor (data, dims, type: three words), a `NodeAndRegistration` an operator (a `TfLiteNode` of
-    seven words and a pointer), and for each output channel of a convolution or a quantized linear layer a multiplier
+    A `TfLiteEvalTensor` a tensor (data, dims, type: three words), a `NodeAndRegistration` an operator (a `TfLiteNode`
+    of seven words and a pointer), and for each output channel of a convolution or a quantized linear layer a multiplier
     and a shift of 32 bits (`per_channel_output_multiplier`, kernels/conv_common.cc); operator structs of 56 bytes
     (`OpDataConv`, kernels/conv.h) and parameters of 28 (`TfLiteConvParams`).
     """

@@ -43,17 +43,11 @@ class _Torchvision:
         if kind in ("segmentation", "detection"):
             keywords["weights_backbone"] = None
         module = construct(lambda: zoo.get_model(name, **keywords)).eval()
-        args: tuple[object, ...]
-        if inputs and kind == "detection":
-            args = ([tensor[0] if tensor.dim() == 4 else tensor for tensor in from_specs(inputs)],)
-        elif inputs:
-            args = from_specs(inputs)
-        else:
-            shapes = _shapes(name, kind, getattr(module, "image_size", None))
-            args = tuple(example(InputSpec(shape)) for shape in shapes)
-            args = (list(args),) if kind == "detection" else args
+        shapes = _shapes(name, kind, getattr(module, "image_size", None))
+        args = from_specs(inputs) if inputs else tuple(example(InputSpec(shape)) for shape in shapes)
         if kind == "detection":
-            return LoadedModel(name, module, args, allow_truncation=True, batch=len(args[0]))
+            images = [tensor[0] if tensor.dim() == 4 else tensor for tensor in args]
+            return LoadedModel(name, module, (images,), allow_truncation=True, batch=len(images))
         return LoadedModel(name, module, args)
 
 

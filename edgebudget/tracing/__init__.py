@@ -63,7 +63,6 @@ def trace(
         outputs: tuple[int, ...] = ()
         try:
             with (
-                keep_module(recorder, modules),
                 refuse_autocast(),
                 refuse_reads(recorder.has_values),
                 torch.inference_mode(),
@@ -109,6 +108,17 @@ def _as_twins(
     parameters: dict[str, tuple[int, ...]] = {}
     buffers: dict[str, tuple[int, ...]] = {}
     saved = [(module, module.__dict__.copy(), own_containers(module, recorder.kept)) for module in modules.values()]
+
+    def swap(weight: torch.Tensor, role: Role, name: str, persistent: bool) -> torch.Tensor:
+        twin = twins.of_untied(weight)
+        if twin is None:
+            twin = twins.of(weight)
+            ids = recorder.adopt(twin, role, name, persistent, weight.requires_grad)
+        else:
+            ids = recorder.adopt_weight(twin, role, name, persistent, weight.requires_grad)
+        (parameters if role is Role.PARAMETER else buffers)[name] = ids
+        return twin
+
     collecting = gc.isenabled()
     gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
     try:
@@ -117,16 +127,13 @@ def _as_twins(
             module.__dict__["training"] = False  # past nn.Module.__setattr__, which costs more than the rest
             for key, parameter in module._parameters.items():
                 if parameter is not None:
-                    twin = twins.of(parameter)
+                    twin = swap(parameter, Role.PARAMETER, prefix + key, True)
                     module._parameters[key] = twin  # type: ignore[assignment]
-                    name = prefix + key
-                    parameters[name] = recorder.adopt(twin, Role.PARAMETER, name, True, parameter.requires_grad)
             for key, buffer in module._buffers.items():
                 if buffer is not None:
-                    twin = module._buffers[key] = twins.of(buffer)
-                    name = prefix + key
                     persistent = key not in module._non_persistent_buffers_set
-                    buffers[name] = recorder.adopt(twin, Role.BUFFER, name, persistent)
+                    module._buffers[key] = swap(buffer, Role.BUFFER, prefix + key, persistent)
+        keep_module(recorder, modules)
         yield parameters, buffers
     finally:
         for module, attributes, containers in saved:

@@ -8,42 +8,18 @@ themselves stay alive between operators, so that functionalisation can regenerat
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
-from torch._decomp import _core_aten_decompositions_post_autograd, get_decompositions
-from torch._dispatch.python import enable_python_dispatcher
-from torch._export.utils import _special_op_to_preserve_cia
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch._subclasses.functional_tensor import FunctionalTensor, FunctionalTensorMode
-from torch.export.exported_program import _override_composite_implicit_decomp
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
-from edgebudget.tracing.recorder import name_of
+from edgebudget.tracing.export_modes import Engine, Meta, Operator, Tensor
+from edgebudget.tracing.values import name_of
 
-Tensor = torch.Tensor
-Operator = torch._ops.OpOverload
-aten = torch.ops.aten
-
-_METADATA = {aten.size.default, aten.stride.default, aten.storage_offset.default, aten.numel.default, aten.dim.default}
-_KEPT_WHOLE = {aten.upsample_bilinear2d.vec, aten.upsample_nearest2d.vec}
-"""Composite operators that `torch.export.default_decompositions` leaves alone (torch/export/decomp_utils.py)."""
-
-_CPU = torch.device("cpu")
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
-
-
-class _Meta(NamedTuple):
-    """What decompositions can see of a tensor."""
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: str
 
 
 class _Call(NamedTuple):
@@ -54,7 +30,7 @@ class _Call(NamedTuple):
     kwargs: tuple[tuple[str, Arg], ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    metas: tuple[_Meta, ...]
+    metas: tuple[Meta, ...]
     module: str = ""
 
 
@@ -69,7 +45,7 @@ class _Template(NamedTuple):
     calls: tuple[_Call, ...]
     outputs: tuple[int, ...]
     rebound: tuple[tuple[int, int], ...]
-    constants: tuple[tuple[int, _Meta], ...]
+    constants: tuple[tuple[int, Meta], ...]
 
 
 _TEMPLATES: dict[tuple[object, ...], _Template] = {}
@@ -87,138 +63,12 @@ def decompose(graph: TracedGraph, floating_dtype: str = "float32") -> TracedGrap
     return _Decomposer(graph, floating_dtype).run()
 
 
-class _Tracker:
-    """Stands where FunctionalTensorMode expects a proxy tracer: it knows no tensor."""
-
-    tensor_tracker: Mapping[Tensor, object] = {}
-
-
-class _Recorder(TorchDispatchMode):
-    """Applies decompositions and writes down what is left, in the place that export's proxy mode has."""
-
-    tracer = _Tracker()
-
-    def __init__(self, table: Mapping[Operator, Callable[..., object]]) -> None:
-        super().__init__()
-        self._mode_key = torch._C._TorchDispatchModeKey.PROXY
-        self._table = table
-        self._depth = 0
-        self.calls: list[tuple[Operator, tuple[object, ...], Mapping[str, object], tuple[Tensor, ...]]] = []
-        self.same_as: dict[int, Tensor] = {}  # the id of a tensor that stands for another, to that other
-        self.alive: list[object] = []  # keeps ids unique
-
-    def __torch_dispatch__(
-        self,
-        func: Operator,
-        types: Sequence[type],
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        kwargs = kwargs or {}
-        if self._depth and func in (aten.detach.default, aten.lift_fresh.default):
-            # PyTorch detaches what a factory returns; the user wrote no such operator, and export shows none
-            out = func(*args, **kwargs)
-            self.same_as[id(out)] = self.canonical(cast(Tensor, args[0]))
-            self.alive.append(out)
-            return out
-        decomposition = self._table.get(func)
-        if decomposition is not None:
-            return self._inside(decomposition, args, kwargs)
-        if func.namespace == "aten" and func not in _METADATA and func not in _KEPT_WHOLE and func._can_decompose():
-            out = self._inside(func.decompose, args, kwargs)
-            if out is not NotImplemented:
-                return out
-        shortcut = _SHORTCUTS.get(func)
-        out = shortcut(*args) if shortcut else func(*args, **kwargs)
-        tensors = (out,) if isinstance(out, Tensor) else tuple(x for x in tree_leaves(out) if isinstance(x, Tensor))
-        if tensors:
-            self.calls.append((func, args, kwargs, tensors))
-        return out
-
-    def _inside(
-        self, decomposition: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]
-    ) -> object:
-        self._depth += 1
-        try:
-            with self:
-                return decomposition(*args, **kwargs)
-        finally:
-            self._depth -= 1
-
-    def canonical(self, tensor: Tensor) -> Tensor:
-        return self.same_as.get(id(tensor), tensor)
-
-
-def _batch_norm(x: Tensor, *statistics: object) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what `_native_batch_norm_legit_no_training` makes: the result and two empty tensors."""
-    return torch.empty_like(x), x.new_empty((0,)), x.new_empty((0,))
-
-
-_SHORTCUTS: Mapping[Operator, Callable[..., object]] = {aten._native_batch_norm_legit_no_training.default: _batch_norm}
-"""Core operators whose fake kernel would decompose them once more, a hundred times slower than their shape rule."""
-
-
-class _Engine:
-    """The modes of export, entered for the time of one decomposition."""
-
-    def __init__(self) -> None:
-        self.fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self.recorder = _Recorder(_table())
-        self.functional = FunctionalTensorMode(export=True)
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            mkldnn = torch.backends.mkldnn.set_flags(False)  # as export does: no mkldnn_rnn_layer
-            stack.callback(torch.backends.mkldnn.set_flags, *mkldnn)
-            stack.enter_context(_override_composite_implicit_decomp(dict.fromkeys(_KEPT_WHOLE, _special_op_to_preserve_cia)))
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(enable_python_dispatcher())
-            stack.enter_context(self.fake)
-            stack.enter_context(self.recorder)
-            stack.enter_context(self.functional)
-            yield
-
-    def make(self, meta: _Meta) -> Tensor:
-        """Return a new fake tensor on the CPU."""
-        with _disable_current_modes():
-            dtype = cast(torch.dtype, getattr(torch, meta.dtype))
-            element = torch.empty_strided(meta.shape, meta.stride, dtype=dtype, device="meta")
-            return FakeTensor(self.fake, element, _CPU)
-
-    def wrap(self, inner: Tensor) -> Tensor:
-        """Return `inner` as functionalisation sees it."""
-        return FunctionalTensor(torch._to_functional_tensor(inner), self.functional)
-
-    def unwrap(self, outer: object) -> Tensor:
-        """Return the newest value of a functional tensor."""
-        if not isinstance(outer, FunctionalTensor):
-            return self.recorder.canonical(cast(Tensor, outer))
-        torch._sync(outer)
-        return self.recorder.canonical(torch._from_functional_tensor(outer.elem))
-
-
-_TABLE: dict[Operator, Callable[..., object]] = {}
-
-
-def _table() -> Mapping[Operator, Callable[..., object]]:
-    """Return the decompositions that ExecuTorch asks export for (executorch/exir/tracer.py, _default_decomposition_table).
-
-    Composite operators need no entry: the recorder asks each for its own decomposition.
-    """
-    if not _TABLE:
-        _TABLE.update(cast("dict[Operator, Callable[..., object]]", _core_aten_decompositions_post_autograd()))
-        extra = get_decompositions([aten.linalg_vector_norm.default])
-        _TABLE.update(cast("dict[Operator, Callable[..., object]]", extra))
-    return _TABLE
-
-
 class _Decomposer:
     def __init__(self, graph: TracedGraph, floating_dtype: str) -> None:
         self._graph = graph
         self._floating = floating_dtype
-        self._engine = _Engine()
-        self._values: list[_Meta] = []
+        self._engine = Engine()
+        self._values: list[Meta] = []
         self._calls: list[_Call] = []
         self._roots: dict[int, tuple[int, TensorSpec]] = {}  # value, to the storage it stands in and its spec
         self._constants: list[int] = []
@@ -242,13 +92,13 @@ class _Decomposer:
 
     # ---- values
 
-    def _meta_of(self, spec: TensorSpec) -> _Meta:
-        return _Meta(spec.shape, spec.stride, self._dtype(spec.dtype))
+    def _meta_of(self, spec: TensorSpec) -> Meta:
+        return Meta(spec.shape, spec.stride, self._dtype(spec.dtype))
 
     def _dtype(self, dtype: str) -> str:
         return self._floating if dtype == "float32" else dtype
 
-    def _new(self, meta: _Meta) -> int:
+    def _new(self, meta: Meta) -> int:
         self._values.append(meta)
         return len(self._values) - 1
 
@@ -277,7 +127,9 @@ class _Decomposer:
         """Return the copy that export makes of a tensor which Python made from data while the model ran."""
         meta = self._values[constant]
         copy = self._new(meta)
-        self._calls.append(_Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module))
+        self._calls.append(
+            _Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module)
+        )
         return copy
 
     def _value_of_inner(self, inner: Tensor) -> int:
@@ -317,7 +169,7 @@ class _Decomposer:
         return self._dtype(arg) if isinstance(arg, str) else arg
 
     def _learn(
-        self, op: Op, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], metas: tuple[_Meta, ...]
+        self, op: Op, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], metas: tuple[Meta, ...]
     ) -> _Template:
         """Run `op` once on tensors of its own and return what was recorded."""
         engine, recorder = self._engine, self._engine.recorder
@@ -332,7 +184,7 @@ class _Decomposer:
         numbers = {id(tensor): i for i, tensor in enumerate(inner)}
         count = len(inner)
         calls: list[_Call] = []
-        constants: list[tuple[int, _Meta]] = []
+        constants: list[tuple[int, Meta]] = []
 
         def number(tensor: Tensor) -> int:
             nonlocal count
@@ -362,9 +214,7 @@ class _Decomposer:
                 )
             )
         rebound = tuple((i, number(t)) for i, t in enumerate(new) if t is not inner[i])
-        template = _Template(
-            len(inner), tuple(calls), tuple(number(t) for t in outputs), rebound, tuple(constants)
-        )
+        template = _Template(len(inner), tuple(calls), tuple(number(t) for t in outputs), rebound, tuple(constants))
         return template
 
     def _run(self, op: Op, args: list[object], kwargs: dict[str, object]) -> list[Tensor]:
@@ -373,7 +223,8 @@ class _Decomposer:
         except Exception as failure:
             text = " ".join(str(failure).split())[:300]
             raise TraceError(
-                f"{self._graph.name}: {op.target} in '{op.module}' cannot be decomposed: {type(failure).__name__}: {text}",
+                f"{self._graph.name}: {op.target} in '{op.module}' cannot be decomposed: "
+                f"{type(failure).__name__}: {text}",
                 "Estimate the model with a runtime that needs no decomposed graph, such as pytorch.",
             ) from failure
         results = [result] if isinstance(result, Tensor) else [x for x in tree_leaves(result) if isinstance(x, Tensor)]
@@ -475,10 +326,10 @@ class _Decomposer:
         end = len(calls)
         kept = [s for s in self._graph.storages if s.role is not Role.ACTIVATION]
         place = {s.id: i for i, s in enumerate(kept)}
-        storages = [replace_storage(s, i, end, self._dtype) for i, s in enumerate(kept)]
+        storages = [_moved(s, i, end, self._dtype) for i, s in enumerate(kept)]
         tensors: list[TensorSpec] = []
         tensor_of: dict[int, int] = {}
-        last: dict[int, int] = {value: end for value in outputs}
+        last: dict[int, int] = dict.fromkeys(outputs, end)
         for index, call in enumerate(calls):
             for value in call.inputs:
                 last[value] = max(last.get(value, 0), index)
@@ -530,7 +381,7 @@ class _Decomposer:
         )
 
 
-def replace_storage(storage: Storage, index: int, end: int, dtype: Callable[[str], str]) -> Storage:
+def _moved(storage: Storage, index: int, end: int, dtype: Callable[[str], str]) -> Storage:
     """Return `storage` at a new position, alive throughout, its elements in `dtype` of what they were."""
     new = dtype(storage.dtype)
     nbytes = storage.nbytes // ITEMSIZE[storage.dtype] * ITEMSIZE[new] if new in FLOATING else storage.nbytes
@@ -603,8 +454,8 @@ def _operator(target: str) -> Operator:
     return operator
 
 
-def _meta(tensor: Tensor) -> _Meta:
-    return _Meta(tuple(int(n) for n in tensor.shape), tuple(int(n) for n in tensor.stride()), name_of(tensor.dtype))
+def _meta(tensor: Tensor) -> Meta:
+    return Meta(tuple(int(n) for n in tensor.shape), tuple(int(n) for n in tensor.stride()), name_of(tensor.dtype))
 
 
 def _constant(text: str) -> object:

@@ -27,29 +27,30 @@ _SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 _READS = ("tolist", "numpy", "__array__", "__dlpack__", "__format__")
 
 
-@contextmanager
-def keep_module(recorder: "Recorder", modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Keep `recorder.module` at the path of the running module; `failed_in` knows where a failure came from."""
-    path_of = {id(module): path for path, module in modules.items()}
-    call = nn.Module.__call__
+def keep_module(recorder: "Recorder", modules: Mapping[str, nn.Module]) -> None:
+    """Have each module keep `recorder.module` at its path while it runs; `failed_in` knows where a failure came from.
 
-    def traced_call(module: nn.Module, *args: object, **kwargs: object) -> object:
+    It stands in the instances' attributes, which a trace restores. A class attribute would do too, but setting one on
+    `nn.Module` makes Python forget what it knows of each of its two thousand subclasses.
+    """
+    for path, module in modules.items():
+        module.__dict__["forward"] = _tracked(recorder, path, module.forward)
+
+
+def _tracked(recorder: "Recorder", path: str, forward: Callable[..., object]) -> Callable[..., object]:
+    def tracked_forward(*args: object, **kwargs: object) -> object:
         caller = recorder.module
-        recorder.module = path_of.get(id(module), caller)
+        recorder.module = path
         try:
-            return call(module, *args, **kwargs)
+            return forward(*args, **kwargs)
         except BaseException as failure:
             if not hasattr(failure, "_edgebudget_module"):
-                failure._edgebudget_module = recorder.module  # type: ignore[attr-defined]
+                failure._edgebudget_module = path  # type: ignore[attr-defined]
             raise
         finally:
             recorder.module = caller
 
-    nn.Module.__call__ = traced_call  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.__call__ = call  # type: ignore[method-assign]
+    return tracked_forward
 
 
 def failed_in(failure: BaseException) -> str:

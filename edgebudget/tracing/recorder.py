@@ -78,6 +78,7 @@ class _Death(weakref.ref[torch.UntypedStorage]):
 
 _RULES: dict[tuple[object, ...], _Rule] = {}
 _SIGNATURES: dict[tuple[object, ...], int] = {}
+_PLAIN = frozenset({type(None), bool, int, float, complex, str})
 _learned_under = torch.get_default_dtype()
 
 
@@ -105,6 +106,11 @@ class Recorder(TorchDispatchMode):
     Every tensor met carries a tag, `tensor._edgebudget`: (this recorder, its tensor ids, its signature).
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Keep torch from wrapping each dispatch in a guard against torch.compile, which costs a third of it."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.module = ""
@@ -130,6 +136,19 @@ class Recorder(TorchDispatchMode):
         ids = tuple(self._register(part, role, name, persistent, trainable) for part in components(tensor))
         return self._tag_sparse(tensor, ids)
 
+    def adopt_weight(self, twin: Tensor, role: Role, name: str, persistent: bool, trainable: bool) -> tuple[int, ...]:
+        """`adopt` for the dense twin of a weight with a storage of its own: the short way, for models have hundreds."""
+        storage = twin.untyped_storage()
+        shape, stride, dtype = twin.shape, twin.stride(), twin.dtype
+        dtype_name = name_of(dtype)
+        block = len(self._blocks)
+        self._blocks.append(_Block(storage.nbytes(), dtype_name, role, name, -1, persistent, trainable))
+        self._addresses[storage._cdata] = block
+        ids = (len(self.tensors),)
+        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, dtype_name, block))
+        twin._edgebudget = (self, ids, _signature(shape, stride, dtype, False))  # type: ignore[attr-defined]
+        return ids
+
     def _register(
         self, tensor: Tensor, role: Role | None, name: str, persistent: bool = True, trainable: bool = False
     ) -> int:
@@ -146,7 +165,8 @@ class Recorder(TorchDispatchMode):
             if role is None or role is Role.ACTIVATION:
                 self._watch(storage, address, block)
         ids = (len(self.tensors),)
-        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, int(tensor.storage_offset())))
+        offset = int(tensor.storage_offset())
+        self.tensors.append(TensorSpec(ids[0], tuple(shape), stride, name_of(dtype), block, offset))
         tensor._edgebudget = (self, ids, _signature(shape, stride, dtype, not tensor.is_meta))  # type: ignore[attr-defined]
         return ids[0]
 
@@ -200,12 +220,18 @@ class Recorder(TorchDispatchMode):
                 key.append(signature)
                 inputs += ids
                 recorded.append(Ref(ids[-1]))
-            elif isinstance(arg, list | tuple):
+                continue
+            kind = arg.__class__
+            if kind is int:
+                key.append(arg)
+                recorded.append(arg)  # type: ignore[arg-type]
+            elif kind in _PLAIN:
+                key += (arg, kind)  # 1, 1.0 and True are equal, but not to type promotion
+                recorded.append(arg)  # type: ignore[arg-type]
+            elif isinstance(arg, (list, tuple)):
                 real = self._read_list(arg, key, inputs, recorded) or real
             else:
                 key.append(arg)
-                if arg.__class__ is not int:
-                    key.append(arg.__class__)  # 1, 1.0 and True are equal, but not to type promotion
                 recorded.append(_constant(arg))
         named: tuple[tuple[str, Arg], ...] = ()
         if kwargs:
@@ -236,13 +262,20 @@ class Recorder(TorchDispatchMode):
             if rule.kind is _Kind.FRESH:
                 self._record_fresh(func, cast(Tensor, out), rule, tuple(recorded), named, tuple(inputs))
                 return out
-            if rule.kind is _Kind.SAME and not rule.mutates:
+            if rule.kind is _Kind.SAME:
+                if rule.mutates:
+                    self._record_write(func, cast(Tensor, out), inputs[0], tuple(recorded), named, tuple(inputs))
                 return out
         self._record(func, out, args, tuple(recorded), named, tuple(inputs))
         return out
 
     def _read_list(self, items: Sequence[object], key: list[object], inputs: list[int], recorded: list[Arg]) -> bool:
         """Read a list of arguments as the loop over single ones does; returns whether a real tensor is among them."""
+        if items and items[0].__class__ is int:  # a shape, strides, padding: the schema lets nothing else in beside it
+            constant = tuple(items)
+            key.append(constant)
+            recorded.append(constant)  # type: ignore[arg-type]
+            return False
         real = False
         values: list[Arg] = []
         for item in items:
@@ -280,6 +313,20 @@ class Recorder(TorchDispatchMode):
         out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
         self.ops.append(Op(index, name_of(func), self.module, args, kwargs, inputs, ids))
 
+    def _record_write(
+        self,
+        func: Operator,
+        out: Tensor,
+        before: int,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        inputs: tuple[int, ...],
+    ) -> None:
+        tensors, ids = self.tensors, (len(self.tensors),)
+        tensors.append(tensors[before]._replace(id=ids[0]))
+        out._edgebudget = (self, ids, out._edgebudget[2])  # type: ignore[attr-defined]
+        self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
+
     def _record_view(
         self,
         func: Operator,
@@ -291,7 +338,8 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         tensors, ids = self.tensors, (len(self.tensors),)
         block = tensors[inputs[0]].storage
-        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, int(out.storage_offset())))
+        offset = int(out.storage_offset())
+        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, offset))
         out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
         self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
 
@@ -419,9 +467,9 @@ class Recorder(TorchDispatchMode):
 
 def _constant(value: object) -> Arg:
     """Return a non-tensor argument as the graph keeps it: torch's own objects by name."""
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return value
-    if isinstance(value, list | tuple):
+    if value.__class__ in _PLAIN:
+        return value  # type: ignore[return-value]
+    if isinstance(value, (list, tuple)):
         return tuple(_constant(item) for item in value)
     return name_of(value)
 

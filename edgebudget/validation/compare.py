@@ -9,6 +9,7 @@ from edgebudget.graph import Role
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One figure of one model: what it really took and what was estimated, both in bytes over the idle runtime."""

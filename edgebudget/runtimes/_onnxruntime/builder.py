@@ -9,11 +9,16 @@ from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A recurrent layer's weights, cut into gates and put together again by ConstantFolding at load."""
+    """What ConstantFolding computes at load: `result` from `originals`.
+
+    Every step copies its inputs for the kernel, at most `transient_nbytes` at once with what it makes; `kept_nbytes`
+    of results stay until all folding is done.
+    """
 
     originals: tuple[int, ...]
     result: int
-    gates: int
+    kept_nbytes: int
+    transient_nbytes: int
 
 
 class Builder:

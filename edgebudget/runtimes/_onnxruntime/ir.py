@@ -125,6 +125,23 @@ class Graph:
                 wanted.extend(producers[v] for v in node.inputs if v in producers)
         self.nodes = {index: node for index, node in self.nodes.items() if index in kept}
 
+    def sort_breadth_first(self) -> None:
+        """Number the nodes as `ONNXModel.topological_sort` of the quantizer writes them: as their inputs come in."""
+        waiting = {index: sum(v != ABSENT for v in node.inputs) for index, node in self.nodes.items()}
+        readers = self.consumers()
+        ready = [v for v, value in enumerate(self.values) if value.constant] + self.fed
+        order: list[Node] = []
+        for v in ready:  # grows
+            for node in readers.get(v, ()):
+                waiting[node.index] -= 1
+                if not waiting[node.index]:
+                    order.append(node)
+                    ready.extend(node.outputs)
+        for index, node in enumerate(order, self.made):
+            node.index = index
+        self.made += len(order)
+        self.nodes = {node.index: node for node in order}
+
     def ordered(self) -> list[Node]:
         """Return the nodes in the order of execution.
 

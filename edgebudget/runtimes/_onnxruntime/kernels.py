@@ -68,9 +68,7 @@ def resize_scratch(name: str, before: Sequence[int], after: Sequence[int]) -> tu
     return ()
 
 
-def recurrent_scratch(
-    kind: str, batch: int, length: int, width: int, hidden: int, directions: int
-) -> tuple[int, ...]:
+def recurrent_scratch(kind: str, batch: int, length: int, width: int, hidden: int, directions: int) -> tuple[int, ...]:
     """Return the buffers of an LSTM, GRU or RNN over a sequence (uni_directional_lstm.cc, deep_cpu_gru.cc, rnn.cc).
 
     The gates of all steps for each direction; a reverse direction turns its inputs and outputs round.

@@ -37,6 +37,7 @@ BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,54
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
 INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
 REORDERED_BYTES = 860  # what is left of the original's entry
+FRAME_NODE_BYTES = 290  # what a run holds for a node beside buffers: values, tensors, its share of the memory pattern
 VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
 # What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
 # name for each level of modules; the text is kept, in five pairs of strings a node.
@@ -88,9 +89,7 @@ class Loading:
     arena: Arena  # with the packed filters that kernels allocate there
 
 
-def bookkeeping_nbytes(
-    order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported
-) -> int:
+def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported) -> int:
     """Return what the session holds beside tensors."""
     nodes = 0
     for node in order:
@@ -152,12 +151,14 @@ def load(
     for v in exported.initializers:
         peak = max(peak, overhead + total + held[v])
         total += held[v] - string_nbytes(held[v])
+    kept = 0
     for fold in folds:
-        # every step copies its inputs for the kernel and keeps its output: gates, their concatenation, a new axis
-        whole = values[fold.result].nbytes
-        part = whole // len(fold.originals)
-        peak = max(peak, overhead + total + part + whole, overhead + total + 3 * whole, overhead + total + 4 * whole)
-        total += 3 * whole
+        peak = max(peak, overhead + total + kept + fold.transient_nbytes)
+        kept += fold.kept_nbytes
+    if folds:  # what was folded is replaced by the results
+        copies = {copy.copy for copy in reordered}
+        originals = {copy.original for copy in reordered}
+        total = sum(values[v].nbytes for v in (used | originals) - copies)
     for copy in reordered:
         before, after = values[copy.original].nbytes, values[copy.copy].nbytes
         # the Initializer's own copy, the reordered vector, the proto's string, then the tensor

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 from edgebudget.graph import ITEMSIZE, Op, Ref, TracedGraph
-from edgebudget.runtimes._onnxruntime.builder import Builder
+from edgebudget.runtimes._onnxruntime.builder import Builder, Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Window
 from edgebudget.runtimes._onnxruntime.kernels import resize_scratch
 from edgebudget.runtimes._onnxruntime.names import (
@@ -27,6 +27,8 @@ from edgebudget.runtimes._onnxruntime.names import (
 )
 from edgebudget.runtimes._onnxruntime.recurrent import gru_cell, lstm_cell, recurrent
 
+FOLDED_INPUT_NUMEL, FOLDED_OUTPUT_NUMEL = 8_192, 512 * 512  # the exporter folds no larger constants
+
 
 class Lowering(Builder):
     """One graph on its way from ATen to ONNX Runtime's optimizers of `level` 1 (what a quantizer sees) or 2.
@@ -39,6 +41,7 @@ class Lowering(Builder):
         self._level = level
         self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.unmodelled: dict[str, None] = {}
+        self._late: set[int] = set()  # constants that the session computes
         self._folded: dict[int, int] = {}  # convolution -> the BatchNorm folded into it
         self._skipped: set[int] = set()
 
@@ -73,9 +76,7 @@ class Lowering(Builder):
         name = op.name
         inputs = [self.of(t) for t in op.inputs]
         if self._is_constant(op, inputs):
-            for t in op.outputs:
-                spec = self.traced.tensors[t]
-                self.value_of[t] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
+            self._fold(op, inputs)
             return
         if name.endswith("_") and not name.endswith("__") and name not in ("squeeze_", "unsqueeze_"):
             name = name.rstrip("_")
@@ -119,6 +120,28 @@ class Lowering(Builder):
         if op.name in MADE:
             return True
         return all(self.graph.values[v].constant for v in inputs)
+
+    def _fold(self, op: Op, inputs: Sequence[int]) -> None:
+        """A constant result: computed by the exporter where it is small, else by the session while it loads.
+
+        Limits of onnxscript/optimizer/_constant_folding.py; a transposition of a weight is always folded there.
+        """
+        values = self.graph.values
+        if op.name in PASSED_THROUGH and inputs:
+            self.bind(op, inputs[0])
+            return
+        late = any(v in self._late for v in inputs)
+        late |= op.name not in TRANSPOSED and any(prod(values[v].shape) > FOLDED_INPUT_NUMEL for v in inputs)
+        for t in op.outputs:
+            spec = self.traced.tensors[t]
+            result = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
+            self.value_of[t] = result
+            if inputs and (late or prod(spec.shape) > FOLDED_OUTPUT_NUMEL):
+                self._late.add(result)
+                nbytes = values[result].nbytes
+                kept_nbytes = nbytes * (3 if op.name == "batch_norm" else 1)  # in training: difference, square, result
+                copied = sum(values[v].nbytes for v in inputs)
+                self.folds.append(Fold(tuple(inputs), result, kept_nbytes, kept_nbytes + copied))
 
     def _follow_storage(self, op: Op) -> None:
         """An operator in place gives a new value to whatever shows the same elements."""
@@ -337,11 +360,12 @@ class Lowering(Builder):
         shape[dim if isinstance(dim, int) else 0] = 1
         itemsize = self.graph.values[inputs[0]].itemsize
         parts = [self.graph.value(shape, itemsize) for _ in op.outputs]
-        self.graph.add("Split", inputs[:1], parts, op.index)
+        axis = dim % len(shape) if isinstance(dim, int) else 0
+        self.graph.add("Split", inputs[:1], parts, op.index).axis = axis
         for part, t in zip(parts, op.outputs, strict=True):
             spec = self.traced.tensors[t]
             self.value_of[t] = self.graph.value(spec.shape, itemsize)
-            self.graph.add("Squeeze", [part], [self.value_of[t]], op.index)
+            self.graph.add("Squeeze", [part], [self.value_of[t]], op.index).axis = axis
 
     def _concatenate(self, op: Op, inputs: Sequence[int]) -> None:
         node = self.emit(op, "Concat", inputs)
@@ -445,6 +469,20 @@ class Lowering(Builder):
         scale = list(inputs[1:3]) or [self.constant((channels,), 4), self.constant((channels,), 4)]
         self.emit(op, "InstanceNormalization", [inputs[0], *scale])
 
+    def _deviation(self, op: Op, inputs: Sequence[int]) -> None:
+        """Mean, difference, square, mean, and for a standard deviation the root."""
+        shape, out = self.shape(inputs[0]), self.spec_shape(op)
+        mean = self.step(op, "ReduceMean", [inputs[0], self.constant((1,))], out)
+        difference = self.step(op, "Sub", [inputs[0], mean], shape)
+        square = self.step(op, "Mul", [difference, difference], shape)
+        if op.name == "var":
+            self.emit(op, "ReduceMean", [square, self.constant((1,))])
+        else:
+            self.emit(op, "Sqrt", [self.step(op, "ReduceMean", [square, self.constant((1,))], out)])
+
+    def _top(self, op: Op, inputs: Sequence[int]) -> None:
+        self.emit(op, "TopK", [inputs[0], self.constant((1,))])
+
     def _addcmul(self, op: Op, inputs: Sequence[int]) -> None:
         product = self.step(op, "Mul", inputs[1:3], self.spec_shape(op))
         self.emit(op, "Add", [inputs[0], product])
@@ -478,7 +516,8 @@ SPECIAL: Mapping[str, _Handler] = {
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
     "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt,
     "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu,
-    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "batch_norm": _L._batch_norm,
+    "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "std": _L._deviation,
+    "var": _L._deviation, "topk": _L._top, "batch_norm": _L._batch_norm,
     "native_batch_norm": _L._batch_norm,
     "_native_batch_norm_legit_no_training": _L._batch_norm, "layer_norm": _L._layer_norm,
     "native_layer_norm": _L._layer_norm, "group_norm": _L._group_norm, "native_group_norm": _L._group_norm,

@@ -37,6 +37,7 @@ REDUCED: Mapping[str, str] = {
     "mean": "ReduceMean", "sum": "ReduceSum", "amax": "ReduceMax", "amin": "ReduceMin", "max": "ReduceMax",
     "min": "ReduceMin", "prod": "ReduceProd", "argmax": "ArgMax", "argmin": "ArgMin", "all": "ReduceMin",
     "any": "ReduceMax", "logsumexp": "ReduceLogSumExp", "linalg_vector_norm": "ReduceL2", "norm": "ReduceL2",
+    "linalg_norm": "ReduceL2",
 }  # fmt: skip
 GATHERED: Mapping[str, str] = {
     "index": "GatherND", "index_select": "Gather", "gather": "GatherElements", "embedding": "Gather",

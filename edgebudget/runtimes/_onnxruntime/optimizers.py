@@ -6,6 +6,7 @@ FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "Ha
 PUSHED_THROUGH = frozenset(
     {
         "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid", "ReduceMean",
+        "ReduceL2", "ReduceSum", "ReduceMax",
         "QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
         "QLinearLeakyRelu", "QLinearAveragePool",
     }
@@ -18,7 +19,7 @@ def push_transposes(graph: Graph) -> None:
     The part of TransposeOptimizer (core/optimizer/transpose_optimization) that CNNs in channels-last blocks and
     attention over a packed projection need.
     """
-    producers = graph.producers()
+    producers, readers = graph.producers(), graph.consumers()
     for node in graph.ordered():
         sources = [producers.get(v) for v in node.inputs]
         if node.kind == "Transpose":
@@ -29,6 +30,16 @@ def push_transposes(graph: Graph) -> None:
         elif node.kind == "Gather":
             before = sources[0]
             if before is not None and before.kind == "Transpose" and not graph.values[node.inputs[1]].shape:
+                _behind_gather(graph, producers, node, before)
+        elif node.kind == "Split":
+            before = sources[0]
+            unbinds = all([r.kind for r in readers.get(v, ())] == ["Squeeze"] for v in node.outputs)
+            if before is not None and before.kind == "Transpose" and unbinds:
+                _behind_split(graph, producers, node, before)
+        elif node.kind == "Squeeze":
+            before = sources[0]
+            turned_again = [r.kind for r in readers.get(node.outputs[0], ())] == ["Transpose"]
+            if before is not None and before.kind == "Transpose" and turned_again:
                 _behind_gather(graph, producers, node, before)
         elif node.kind in PUSHED_THROUGH or (node.kind == "MaxPool" and graph.values[node.outputs[0]].itemsize == 1):
             _behind_elementwise(graph, producers, node, sources)
@@ -51,6 +62,20 @@ def _behind_gather(graph: Graph, producers: dict[int, Node], node: Node, before:
     producers[out] = after
 
 
+def _behind_split(graph: Graph, producers: dict[int, Node], node: Node, before: Node) -> None:
+    permutation = before.permutation
+    backwards = [permutation.index(axis) for axis in range(len(permutation))]
+    inner = []
+    for out in node.outputs:
+        shape = graph.values[out].shape
+        inner.append(graph.value([shape[i] for i in backwards], graph.values[out].itemsize))
+        after = graph.add("Transpose", inner[-1:], [out], node.op)
+        after.permutation = permutation
+        producers[out] = after
+    node.inputs[0], node.outputs, node.axis = before.inputs[0], inner, permutation[node.axis]
+    producers.update((v, node) for v in inner)
+
+
 def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, sources: list[Node | None]) -> None:
     out = node.outputs[0]
     rank = len(graph.values[out].shape)
@@ -58,15 +83,17 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
     if len(permutations) != 1 or rank != 4:
         return
     (permutation,) = permutations
+    backwards = tuple(permutation.index(axis) for axis in range(rank))
     inputs = []
     for v, source in zip(node.inputs, sources, strict=True):
         if source is not None and source.kind == "Transpose":
             inputs.append(source.inputs[0])
         elif v != ABSENT and graph.values[v].constant:
             inputs.append(v)
+        elif v != ABSENT and _is_cheap(graph.values[v].shape, rank):
+            inputs.append(_turned(graph, producers, v, backwards, node.op))
         else:
             return
-    backwards = [permutation.index(axis) for axis in range(rank)]
     shape = graph.values[out].shape
     inner = graph.value([shape[i] for i in backwards], graph.values[out].itemsize)
     node.inputs, node.outputs = inputs, [inner]
@@ -74,6 +101,20 @@ def _behind_elementwise(graph: Graph, producers: dict[int, Node], node: Node, so
     after = graph.add("Transpose", [inner], [out], node.op)
     after.permutation = permutation
     producers[out] = after
+
+
+def _is_cheap(shape: tuple[int, ...], rank: int) -> bool:
+    """Whether turning a tensor round costs next to nothing: one number, or one number a channel."""
+    return len(shape) == rank and sum(size > 1 for size in shape) <= 1
+
+
+def _turned(graph: Graph, producers: dict[int, Node], v: int, permutation: tuple[int, ...], op: int) -> int:
+    shape = graph.values[v].shape
+    out = graph.value([shape[axis] for axis in permutation], graph.values[v].itemsize)
+    node = graph.add("Transpose", [v], [out], op)
+    node.permutation = permutation
+    producers[out] = node
+    return out
 
 
 def _drop_identities(graph: Graph) -> None:
@@ -107,6 +148,21 @@ def gathers_to_split(graph: Graph) -> None:
         for gather, part in zip(gathers, parts, strict=True):
             graph.add("Squeeze", [part], gather.outputs, gather.op)
             graph.remove(gather)
+
+
+def fuse_scales(graph: Graph) -> None:
+    """MatMulScaleFusion: a product with one number behind a MatMul becomes FusedMatMul's `alpha`."""
+    producers, readers = graph.producers(), graph.consumers()
+    for node in list(graph.nodes.values()):
+        if node.kind not in ("Mul", "Div") or len(node.inputs) != 2:
+            continue
+        product, factor = producers.get(node.inputs[0]), graph.values[node.inputs[1]]
+        alone = len(readers.get(node.inputs[0], ())) == 1 and node.inputs[0] not in graph.results
+        a_number = factor.constant and factor.shape in ((), (1,))
+        if product is not None and product.kind == "MatMul" and alone and a_number:
+            product.outputs = list(node.outputs)
+            producers[node.outputs[0]] = product
+            graph.remove(node)
 
 
 def fuse_activations(graph: Graph) -> None:

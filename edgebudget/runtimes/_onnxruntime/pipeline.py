@@ -42,9 +42,12 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
         optimizers.gathers_to_split(graph)
+        optimizers.fuse_scales(graph)
         written = graph.initializers()
-    sources = {fold.result: fold.originals for fold in lowering.folds}
-    initializers = tuple(dict.fromkeys(o for v in written for o in sources.get(v, (v,))))
+    folds: tuple[Fold, ...] = ()  # a quantizer's session has folded already, and saved the results
+    initializers = written
+    if not int8:
+        folds, initializers = _needed(lowering.folds, written)
     exported = Exported(initializers, node_count, input_count, typed_count, depths)
     optimizers.fuse_activations(graph)
     if int8:
@@ -65,5 +68,17 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
     return Program(
-        graph, tuple(order), exported, tuple(lowering.folds), tuple(reordered), tuple(lowering.unmodelled), arm
+        graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm
     )
+
+
+def _needed(folds: Sequence[Fold], read: Sequence[int]) -> tuple[tuple[Fold, ...], tuple[int, ...]]:
+    """Return the folds that `read` rests on, in order, and the initializers that the file has instead."""
+    wanted = dict.fromkeys(read)
+    needed: list[Fold] = []
+    for fold in reversed(folds):
+        if fold.result in wanted:
+            needed.append(fold)
+            del wanted[fold.result]
+            wanted.update(dict.fromkeys(fold.originals))
+    return tuple(reversed(needed)), tuple(wanted)

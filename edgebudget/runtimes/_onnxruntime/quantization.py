@@ -14,7 +14,16 @@ from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm"})
 SAME_AS_INPUT = frozenset(
     {
-        "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "AveragePool", "Slice", "Resize", "Pad",
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "MaxPool",
+        "AveragePool",
+        "Slice",
+        "Resize",
+        "Pad",
         "Gather",
     }
 )
@@ -22,7 +31,16 @@ REMOVABLE = frozenset({"Relu", "Clip"})
 NORMALIZING = frozenset({"LayerNormalization", "InstanceNormalization", "BatchNormalization"})
 ALL_TENSORS = frozenset(
     {
-        "Add", "Mul", "Sigmoid", "LeakyRelu", "Concat", "Softmax", "MatMul", "Where", "Split", "GlobalAveragePool",
+        "Add",
+        "Mul",
+        "Sigmoid",
+        "LeakyRelu",
+        "Concat",
+        "Softmax",
+        "MatMul",
+        "Where",
+        "Split",
+        "GlobalAveragePool",
         "CumSum",
     }
 )
@@ -43,6 +61,7 @@ class Written:
 def quantize(graph: Graph) -> Written:
     """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
     _insert_pairs(graph, _mark(graph))
+    graph.sort_breadth_first()
     written = Written(len(graph.nodes), graph.input_count, graph.initializers())
     _fuse(graph)
     graph.prune()
@@ -140,7 +159,7 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
 
 def _fuse(graph: Graph) -> None:
     producers, consumers = graph.producers(), graph.consumers()
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():
         if node.kind in ("QuantizeLinear", "DequantizeLinear") or node.index not in graph.nodes:
             continue
         group = _Group.around(graph, node, producers, consumers)
@@ -216,7 +235,7 @@ def _replace(graph: Graph, node: Node, kind: str, group: _Group) -> Node:
 def to_channels_last(graph: Graph) -> None:
     """NhwcTransformer: an integer convolution works in channels last, between two transpositions that may cancel."""
     values = graph.values
-    for node in list(graph.nodes.values()):
+    for node in graph.ordered():
         if node.kind != "QLinearConv" or len(values[node.inputs[0]].shape) != 4:
             continue
         source, out = node.inputs[0], node.outputs[0]

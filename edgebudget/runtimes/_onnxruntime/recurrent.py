@@ -30,16 +30,15 @@ def gru_cell(low: Builder, op: Op, inputs: Sequence[int]) -> None:
     step = (rows, width)
     ours = _chunks(low, op, _product(low, op, source, weights[0::2], (rows, 3 * width)), 3)
     theirs = _chunks(low, op, _product(low, op, hidden, weights[1::2], (rows, 3 * width)), 3)
-    reset, update = (
-        low.step(op, "Sigmoid", [low.step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1)
-    )
+    reset, update = (low.step(op, "Sigmoid", [low.step(op, "Add", [ours[i], theirs[i]], step)], step) for i in (0, 1))
     scaled = low.step(op, "Mul", [theirs[2], reset], step)
     new = low.step(op, "Tanh", [low.step(op, "Add", [ours[2], scaled], step)], step)
     difference = low.step(op, "Sub", [hidden, new], step)
     low.emit(op, "Add", [low.step(op, "Mul", [difference, update], step), new])
 
 
-def _gates(low: Builder, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
+def _gates(
+    low: Builder, op: Op, source: int, hidden: int, weights: Sequence[int], shape: tuple[int, int], count: int
 ) -> list[int]:
     ours = _product(low, op, source, weights[0::2], shape)
     theirs = _product(low, op, hidden, weights[1::2], shape)
@@ -87,7 +86,8 @@ def recurrent(low: Builder, op: Op, inputs: Sequence[int], kind: str) -> None:
         for offset, columns in ((1, hidden), (0, width)):  # folded against the order of the inputs
             result = low.constant((directions, gates, columns), 4)
             originals = tuple(mine[offset::per_direction])
-            low.folds.append(Fold(originals, result, gates // hidden))
+            whole = low.graph.values[result].nbytes  # cut into gates, concatenated, and given an axis
+            low.folds.append(Fold(originals, result, 3 * whole, 4 * whole))
             operands.insert(0, result)
         bias = [low.constant((directions, 2 * gates), 4)] if has_biases else [ABSENT]
         state = low.constant((directions, batch, hidden), 4)

@@ -8,7 +8,7 @@ contiguous) vanish.
 from collections.abc import Callable
 from math import prod
 
-from edgebudget.graph import Arg
+from edgebudget.graph import Arg, Ref
 from edgebudget.runtimes._functional import Node
 from edgebudget.runtimes._xnnpack.edge import EdgeOp, Lowering, Shape
 
@@ -82,7 +82,8 @@ def _convolution(low: Lowering, node: Node) -> None:
 
 
 def _batch_norm(low: Lowering, node: Node) -> None:
-    low.emit(node, "batch_norm", [low.at(i) for i in node.inputs], node.outputs[0])
+    target = "native_batch_norm" if node.arg(5, "training", False) else "batch_norm"
+    low.emit(node, target, [low.at(i) for i in node.inputs], node.outputs[0])
 
 
 def _linear(low: Lowering, node: Node) -> None:
@@ -111,7 +112,29 @@ def _binary(low: Lowering, node: Node) -> None:
     inputs = [low.at(i) for i in node.inputs]
     if len(inputs) == 1:
         inputs.append(_scalar(low))
-    low.emit(node, node.name, inputs, node.outputs[0])
+    low.emit(node, "sub" if node.name == "rsub" else node.name, inputs, node.outputs[0])
+
+
+def _addcmul(low: Lowering, node: Node) -> None:
+    """`addcmul(a, b, c)`: a product, and a sum."""
+    base, left, right = (low.at(i) for i in node.inputs[:3])
+    product = low.step(node, "mul", [left, right], low.g.shapes[node.outputs[0]])
+    low.emit(node, "add", [base, product], node.outputs[0])
+
+
+def _pow(low: Lowering, node: Node) -> None:
+    """`params`: whether it is the square that XNNPACK takes."""
+    exponent = node.arg(1, "exponent")
+    square = isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2
+    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (int(square),))
+
+
+def _vector_norm(low: Lowering, node: Node) -> None:
+    """Powers, their sum, and its root."""
+    source, output = low.at(node.inputs[0]), node.outputs[0]
+    powers = low.step(node, "pow", [source], low.g.shapes[source], (0,))
+    total = low.step(node, "sum", [powers], low.g.shapes[output])
+    low.emit(node, "pow", [total], output, (0,))
 
 
 def _hardsigmoid(low: Lowering, node: Node) -> None:
@@ -196,6 +219,11 @@ def _stack(low: Lowering, node: Node) -> None:
 
 
 def _split(low: Lowering, node: Node) -> None:
+    """One operator; of a value that was written in place, a slice a part, since its views are made anew one by one."""
+    if node.inputs[0] in low.mutated:
+        for output in node.outputs:
+            low.emit(node, "slice_copy", [low.at(node.inputs[0])], output, (1,))
+        return
     low.g.ops.append(EdgeOp("split_with_sizes_copy", [low.at(node.inputs[0])], list(node.outputs), (), node))
 
 
@@ -343,7 +371,7 @@ _UNARY = (
 PORTABLE = frozenset({
     "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "embedding", "index", "gather", "where",
     "eq", "ne", "lt", "gt", "le", "ge", "logical_not", "logical_and", "logical_or", "masked_fill", "arange", "full",
-    "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
+    "zero", "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
     "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any", "all",
     "log_softmax", "_log_softmax", "elu", "softplus", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
     "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "triu", "tril", "topk", "flip", "round",
@@ -352,7 +380,7 @@ PORTABLE = frozenset({
 DECOMPOSITIONS: dict[str, Rule] = {
     **dict.fromkeys(_IDENTITIES, _identity),
     **dict.fromkeys(_VIEWS, _view),
-    **{name: _as(name) for name in (*_UNARY, "bmm", "mm", "maximum", "minimum", "pow")},
+    **{name: _as(name) for name in (*_UNARY, "bmm", "mm", "maximum", "minimum")},
     **dict.fromkeys(("dropout", "native_dropout"), _dropout),
     **dict.fromkeys(("contiguous", "clone"), _contiguous),
     **dict.fromkeys(("permute", "transpose", "t", "movedim", "swapaxes", "numpy_T", "mT"), _permute),
@@ -360,10 +388,16 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "batch_norm": _batch_norm,
     "linear": _linear,
     "addmm": _addmm,
-    **dict.fromkeys(("add", "sub", "mul", "div"), _binary),
+    **dict.fromkeys(("add", "sub", "rsub", "mul", "div"), _binary),
     "relu6": _as("hardtanh"),
     "silu": _silu,
     "hardsigmoid": _hardsigmoid,
+    "addcmul": _addcmul,
+    "pow": _pow,
+    "square": _as("mul"),
+    **dict.fromkeys(("linalg_vector_norm", "norm"), _vector_norm),
+    **dict.fromkeys(("clamp_min", "clamp_max"), _as("clamp")),
+    "expand_as": _as("expand_copy"),
     "mish": _softplus_tanh,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax"), _softmax),
     "max_pool2d": _max_pool,

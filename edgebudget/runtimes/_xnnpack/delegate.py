@@ -13,6 +13,7 @@ from edgebudget.runtimes._xnnpack.workspace import Workspace, plan_workspace
 # What xnn_create_runtime_v4 keeps (runtime.c): struct xnn_operator_data a node with a block of time stamps (the wheel
 # profiles: ET_EVENT_TRACER_ENABLED), struct xnn_runtime_value a value; and ExecuTorch's XNNExecutor.
 NODE_BYTES, STAMP_BYTES, VALUE_BYTES, EXECUTOR_BYTES = 240, 88, 160, 280
+NAME_BYTES = 28  # an operator's name in the profiler's list: 21 to 30 characters in four recorded programs
 # What the subgraph holds until the runtime is made (subgraph.c, xnn_subgraph_reserve_*): struct xnn_node, xnn_value.
 SUBGRAPH_NODE_BYTES, SUBGRAPH_VALUE_BYTES = 232, 224
 # XNNCompiler.cpp: a FreeableBuffer for each constant, and an entry of `remapped_ids` for each value and of
@@ -27,7 +28,8 @@ VALUE_FILE_BYTES, NODE_FILE_BYTES, KEY_FILE_BYTES = 72, 60, 245
 @dataclass(frozen=True, slots=True)
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), added by
-    its first run (`shaped`), and its workspace. `alive` and `alive_numel` are what the workspace holds at each node."""
+    its first run (`shaped`), and its workspace; `stored` maps its constants to their bytes in the file, which are
+    mapped while it is compiled. `alive` and `alive_numel` are what the workspace holds at each node."""
 
     packed_bytes: int
     structure_bytes: int
@@ -36,6 +38,7 @@ class Delegate:
     workspace_bytes: int
     total_bytes: int
     program_bytes: int
+    stored: Mapping[int, int]
     names: tuple[tuple[str, str], ...]
     alive: tuple[int, ...]
     alive_numel: tuple[int, ...]
@@ -46,7 +49,7 @@ def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequenc
     sub = build(step, graph, readers, tiles)
     values = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped
     structures = sum([node.cost.structures for node in sub.nodes]) + EXECUTOR_BYTES
-    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES) + values * VALUE_BYTES
+    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES + NAME_BYTES) + values * VALUE_BYTES
     share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
     work: Workspace = plan_workspace(sub, tiles.alignment, graph.element_bytes)
     return Delegate(
@@ -57,6 +60,7 @@ def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequenc
         workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
         total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
         program_bytes=values * VALUE_FILE_BYTES + len(sub.nodes) * NODE_FILE_BYTES + sub.constants * KEY_FILE_BYTES,
+        stored=sub.stored,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
         alive=work.alive,
         alive_numel=work.alive_numel,

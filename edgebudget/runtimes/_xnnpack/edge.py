@@ -40,7 +40,6 @@ class EdgeGraph:
     int8: set[int] = field(default_factory=set)  # values that are held quantized
     kept: frozenset[int] = frozenset()  # `outputs`
     element_bytes: int = 4  # of a floating-point value
-    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file, set by `build`
 
     def add(self, shape: Shape, dtype: str) -> int:
         self.shapes.append(shape)
@@ -61,13 +60,15 @@ class Lowering:
     def __init__(self, graph: TracedGraph, functional: Functional, element: str) -> None:
         values = functional.values
         weights = {s.id for s in graph.storages if s.role.is_weight}
+        made = {v for node in functional.nodes for v in node.outputs}  # a view of a weight is no constant any more
         self.g = EdgeGraph(
             [v.shape for v in values],
             [element if v.dtype in FLOATING else v.dtype for v in values],
-            [v.storage in weights for v in values],
+            [v.storage in weights and v.id not in made for v in values],
             element_bytes=ITEMSIZE[element],
         )
         self.element = element
+        self.mutated = functional.mutated
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
 

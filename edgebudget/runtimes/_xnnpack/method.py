@@ -1,7 +1,7 @@
-"""What is around the delegates: the order the method runs in, and the arena ExecuTorch plans for what crosses.
+"""What is around the delegates: the order the method runs in, and what crosses, which ExecuTorch plans an arena for.
 
-Read in exir/memory_planning.py (greedy, buckets, lifetimes) and torch/fx/passes/tools_common.py (`legalize_graph`
-orders the graph anew once delegates are fused: breadth first from what needs nothing).
+Read in exir/memory_planning.py (lifetimes) and torch/fx/passes/tools_common.py (`legalize_graph` orders the graph anew
+once delegates are fused: breadth first from what needs nothing).
 """
 
 from collections import deque
@@ -12,7 +12,6 @@ from math import prod
 from edgebudget.planning import Buffer
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 
-ALIGNMENT = 16  # exir: ALIGNMENT, each planned tensor's size and offset
 DELEGATE_SLACK_BYTES = 64  # exir/memory_planning.py: added to each pool where a delegate is XnnpackBackend's
 
 
@@ -118,22 +117,33 @@ def _step(delegate: int, ops: list[EdgeOp], crossings: _Crossings) -> Step:
 
 
 def _breadth_first(steps: list[Step]) -> list[Step]:
-    maker = {v: i for i, step in enumerate(steps) for v in step.makes}
+    """Return `steps` as `legalize_graph` orders them: first in, first out, each `getitem` of a result a node itself."""
+    made = {v for step in steps for v in step.makes}
     waiting = [0] * len(steps)
-    followers: list[list[int]] = [[] for _ in steps]
+    readers: dict[int, list[int]] = {}
     for i, step in enumerate(steps):
-        for source in dict.fromkeys(maker[v] for v in step.reads if v in maker):
-            waiting[i] += 1
-            followers[source].append(i)
-    ready = deque(i for i, count in enumerate(waiting) if not count)
-    order = []
+        for v in step.reads:
+            if v in made:
+                waiting[i] += 1
+                readers.setdefault(v, []).append(i)
+    order: list[Step] = []
+    ready: deque[tuple[int, int]] = deque((i, 0) for i, count in enumerate(waiting) if not count)
     while ready:
-        i = ready.popleft()
-        order.append(steps[i])
-        for follower in followers[i]:
-            waiting[follower] -= 1
-            if not waiting[follower]:
-                ready.append(follower)
+        i, value = ready.popleft()
+        if i >= 0:
+            step = steps[i]
+            order.append(step)
+            if step.delegate >= 0 or len(step.makes) > 1:
+                ready.extend((-1, v) for v in step.makes)
+                continue
+            values = step.makes
+        else:
+            values = (value,)
+        for v in values:
+            for reader in readers.get(v, ()):
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    ready.append((reader, 0))
     return order
 
 
@@ -151,32 +161,3 @@ def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
         if v in last:
             last[v] = len(steps) + 1
     return [Buffer(v, graph.nbytes(v) if v >= 0 else prod(graph.shapes[~v]), first[v], last[v]) for v in first]
-
-
-def arena_bytes(buffers: list[Buffer]) -> int:
-    """Return ExecuTorch's greedy arena: buckets that never grow, each as large as the first tensor in it."""
-    capacities: list[int] = []
-    busy: list[int] = []  # a bucket's steps in use, one bit each
-    occupants: list[list[tuple[int, int]]] = []  # (steps in use, end) of each tensor in a bucket
-    for buffer in sorted(buffers, key=lambda b: -b.nbytes):
-        size = -(-buffer.nbytes // ALIGNMENT) * ALIGNMENT
-        span = ((1 << (buffer.last - buffer.first + 1)) - 1) << buffer.first
-        start, chosen = 0, -1
-        for i, taken in enumerate(busy):
-            if not taken & span:
-                chosen = i
-                break
-        else:
-            for i, capacity in enumerate(capacities):
-                start = max([end for taken, end in occupants[i] if taken & span])
-                if capacity - start >= size:
-                    chosen = i
-                    break
-            else:
-                capacities.append(size)
-                busy.append(0)
-                occupants.append([])
-                start = 0
-        busy[chosen] |= span
-        occupants[chosen].append((span, start + size))
-    return sum(capacities)

@@ -128,7 +128,12 @@ def convolution(
 
 
 def transposed_convolution(
-    tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
+    tiles: Tiles,
+    precision: Precision,
+    weight: tuple[int, ...],
+    params: tuple[int, ...],
+    out_hw: tuple[int, int],
+    batch: int,
 ) -> Cost:
     """`conv_transpose2d`: src/operators/deconvolution-nhwc.c; strided ones run as one sub-convolution a phase."""
     stride_h, stride_w, _, _, dilation_h, dilation_w, groups = params[:7]
@@ -144,7 +149,7 @@ def transposed_convolution(
     packed = round_up(packed * groups, tiles.alignment)
     zero = usable_bytes(EXTRA_BYTES + k_stride * precision.element)
     if by_phase:
-        rows = gemm.mr
+        rows = gemm.rows_for(batch)  # reshape_subconv2d asks for the batch size, not for the pixels
         pointers = taps * out_hw[0] * stride_w * round_up(-(-out_hw[1] // stride_w), rows)
     else:
         pixels = out_hw[0] * out_hw[1]

@@ -34,7 +34,7 @@ def is_supported(graph: EdgeGraph, op: EdgeOp) -> bool:
         return len(shapes[op.inputs[0]]) in (2, 3, 4)
     if target == "cat":
         return len(set(op.inputs)) >= 2
-    if target in ("mean", "_softmax", "unsqueeze_copy", "avg_pool2d"):
+    if target in ("mean", "_softmax", "unsqueeze_copy", "avg_pool2d", "pow"):
         return bool(op.params) and bool(op.params[-1])
     if target == "slice_copy":
         return op.params == (1,)

@@ -45,6 +45,7 @@ class XnnNode:
     cost: Cost
     name: str
     module: str = ""
+    order: float = 0.0  # where it runs among the others
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Subgraph:
     int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
+    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file
     scales: int = 0  # arrays of scales, which have a buffer but no value
     scalars: int = 0  # numbers and parameters that an operator takes as an operand
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
@@ -77,6 +79,7 @@ class _Builder:
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
+        self.made_at: dict[int, float] = {}  # position -> the order of the node that makes it
         self.home: dict[int, tuple[bool, bool]] = {}  # the form a value was made in
 
     def value(self, edge: int, nhwc: bool, int8: bool, external: bool = False) -> int:
@@ -95,7 +98,15 @@ class _Builder:
         return len(sub.sizes) - 1
 
     def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
-        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module))
+        order = float(len(self.out.nodes))
+        self.made_at[output] = order
+        self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module, order))
+
+    def copy_after(self, source: int, output: int) -> None:
+        """Add a layout copy that runs right behind what makes `source`, first of all where that comes from outside."""
+        order = self.made_at.get(source, -1.0) + 0.5
+        self.made_at[output] = order
+        self.out.nodes.append(XnnNode("transpose", [source], output, SIMPLE, "transpose", self.module, order))
 
     def get(self, edge: int, nhwc: bool, int8: bool, reader: int) -> int:
         """Return where `edge` stands in the form asked for, converting it where it does not yet exist.
@@ -121,7 +132,7 @@ class _Builder:
             found = self.forms.get((edge, nhwc, False))
             if found is None:
                 found = self.value(edge, nhwc, False)
-                self.node("transpose", [self.forms[edge, made_nhwc, False]], found)
+                self.copy_after(self.forms[edge, made_nhwc, False], found)
             return found
         return self._own(edge, self.forms[edge, made_nhwc, True], made_nhwc, nhwc, int8, reader)
 
@@ -161,6 +172,7 @@ def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgr
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
         made.out.external[position] = True
+    made.out.nodes.sort(key=lambda node: node.order)
     made.out.defined_nodes = len(made.out.nodes) + made.out.clamps
     made.out.nodes = _fold_tables(made.out)
     return made.out
@@ -178,7 +190,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
         for v in set(node.inputs):
             readers.setdefault(v, []).append(i)
     gone: set[int] = set()
-    result: list[XnnNode] = []
+    tables: dict[int, XnnNode] = {}  # in the place of the last node of their chain
     for i, node in enumerate(sub.nodes):
         if i in gone:
             continue
@@ -197,10 +209,8 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
                     sub.sizes[sub.nodes[k].output] = 0
-                result.append(XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module))
-                continue
-        result.append(node)
-    return result
+                tables[chain[-1]] = XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module)
+    return [tables.get(i, node) for i, node in enumerate(sub.nodes) if i not in gone or i in tables]
 
 
 def _is_unary(node: XnnNode) -> bool:
@@ -236,7 +246,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
     graph, tiles = made.graph, made.tiles
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
-    activations = [v for v in op.inputs if not constant[v]]
+    # A parameter that is computed on comes in from the method, like an activation.
+    activations = [v for v in op.inputs if not constant[v]] or op.inputs
     int8 = op.quantized
     if op.target == "clone":
         source = activations[0]
@@ -313,8 +324,9 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> C
         weight = shapes[op.inputs[1]]
         if len(weight) == 3:
             weight = (*weight, 1)
-        make = operators.transposed_convolution if op.params[7] else operators.convolution
-        return make(tiles, precision, weight, op.params, _spatial(shape))
+        if op.params[7]:
+            return operators.transposed_convolution(tiles, precision, weight, op.params, _spatial(shape), shape[0])
+        return operators.convolution(tiles, precision, weight, op.params, _spatial(shape))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
@@ -345,14 +357,16 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         folded = final.target == "batch_norm" or _norm_between(op, final)
         # A convolution's float weights stay float32 in the file, whatever the model's type.
         width = precision.weight if target != "convolution" or precision is QS8 else 4
-        _hold(sub, graph, op.inputs[1], prod(weight) * width, channels, precision)
+        _hold(sub, op.inputs[1], prod(weight) * width, channels, precision)
         if len(op.inputs) > 2 or folded:
             bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
-            _hold(sub, graph, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
+            _hold(sub, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
     elif target == "batch_norm":
+        # A scale and a shift are made of the running statistics, which are always there, and of what else there is.
         channels = graph.shapes[op.outputs[0]][1]
-        _hold(sub, graph, op.inputs[1], channels * 4, channels, precision)
-        _hold(sub, graph, op.inputs[2], channels * 4, channels, precision)
+        mean, variance = op.inputs[-2:]
+        _hold(sub, mean, channels * 4, channels, precision)
+        _hold(sub, variance, channels * 4, channels, precision)
     else:
         for value in op.inputs:
             if graph.constant[value]:
@@ -363,8 +377,8 @@ def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
     return final is not op and final.inputs[0] != op.outputs[0]
 
 
-def _hold(sub: Subgraph, graph: EdgeGraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
+def _hold(sub: Subgraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
     """Count a constant, and the scales of an int8 one; the file holds one copy of what several operators read."""
     sub.constants += 1
     sub.scales += int(precision is QS8)
-    graph.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)
+    sub.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)

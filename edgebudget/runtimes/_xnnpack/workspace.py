@@ -43,7 +43,9 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
     count = len(sub.nodes)
     change, elements = [0] * (count + 1), [0] * (count + 1)
     usages = []
-    for value, nbytes in enumerate(sizes):
+    # Values are numbered as the nodes that make them are defined, which settles ties.
+    for value in sorted(range(len(sizes)), key=first.__getitem__):
+        nbytes = sizes[value]
         if not nbytes or first[value] < 0:
             continue
         start, end = first[value], last[value]

@@ -1,0 +1,62 @@
+"""How long tracing and estimating take beside `torchinfo.summary`: `python -m tests.bench_trace [MODEL ...]`.
+
+Prints a line a model (best of five, milliseconds) and the median ratio. Not a test: times depend on the machine.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from statistics import median
+
+import torchinfo
+import torchvision
+
+from edgebudget.estimation import estimate
+from edgebudget.sources import load_model
+from edgebudget.tracing import trace
+
+MODELS = (
+    "alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3",
+    "maxvit_t", "mnasnet1_0", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "regnet_y_400mf", "resnet18",
+    "resnet50", "shufflenet_v2_x1_0", "squeezenet1_1", "swin_t", "vgg16", "vit_b_16",
+)  # fmt: skip
+DTYPES = ("float32", "float16", "int8")
+
+
+def best_ms(run: Callable[[], object], times: int = 5) -> float:
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return 1e3 * min(taken)
+
+
+def bench(name: str) -> tuple[float, float, float]:
+    """Return the milliseconds of the first trace with its estimates, of a later one, and of torchinfo's summary."""
+    loaded = load_model(name)
+
+    def ours() -> None:
+        graph = trace(loaded.module, loaded.args, loaded.kwargs)
+        for dtype in DTYPES:
+            estimate(graph, dtype=dtype, runtime="pytorch")
+
+    first, later = best_ms(ours, 1), best_ms(ours)
+    real = torchvision.models.get_model(name, weights=None).eval()
+    shape = tuple(loaded.args[0].shape)
+    return first, later, best_ms(lambda: torchinfo.summary(real, input_size=shape, verbose=0), 2)
+
+
+def main(names: list[str]) -> None:
+    warnings.simplefilter("ignore")
+    ratios = []
+    for name in names or MODELS:
+        first, later, summary = bench(name)
+        ratios.append(first / summary)
+        print(f"{name:24} first {first:7.1f}  later {later:7.1f}  torchinfo {summary:8.1f}  ratio {ratios[-1]:.3f}")
+    print(f"median ratio of the first run {median(ratios):.3f} over {len(ratios)} models")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

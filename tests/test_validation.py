@@ -1,0 +1,71 @@
+"""The comparison of estimates with measurements, and the published table being what the code gives."""
+
+from dataclasses import replace
+
+import pytest
+
+from edgebudget.calibration.model import Interval
+from edgebudget.calibration.recorded import fit_all
+from edgebudget.calibration.store import shipped, to_json
+from edgebudget.evidence import recorded_measurements
+from edgebudget.validation.calibrated import Judged, summarize_verdicts
+from edgebudget.validation.compare import Comparison, summarize
+from edgebudget.validation.table import baseline_table, error_table
+from tests import validated
+
+
+def comparison(measured_bytes: int, estimated_bytes: int, model: str = "net") -> Comparison:
+    return Comparison(model, "family", "judge", "pytorch", "float32", "load heap", measured_bytes, estimated_bytes)
+
+
+def test_errors_are_summarized_by_size_and_biased_by_sign() -> None:
+    # -10 %, 0 %, +5 %, +20 %: sizes 0, 5, 10, 20, so a median of 7.5 and a bias of 2.5
+    four = [comparison(100, 90), comparison(100, 100), comparison(100, 105), comparison(100, 120, "worst")]
+    (summary,) = summarize(four)
+    assert (summary.count, summary.worst_model) == (4, "worst")
+    assert [summary.median, summary.p95, summary.worst, summary.bias] == pytest.approx([0.075, 0.20, 0.20, 0.025])
+
+
+def test_the_p95_of_twenty_is_the_second_worst() -> None:
+    twenty = [comparison(100, 100 + error) for error in range(1, 21)]
+    (summary,) = summarize(twenty)
+    assert summary.p95 == pytest.approx(0.19)
+
+
+def test_figures_of_different_runtimes_and_dtypes_stay_apart() -> None:
+    mixed = [comparison(100, 100), replace(comparison(100, 50), dtype="int8"), replace(comparison(1, 2), figure="file")]
+    assert [(s.dtype, s.figure, s.count) for s in summarize(mixed)] == [
+        ("float32", "load heap", 1),
+        ("int8", "load heap", 1),
+        ("float32", "file", 1),
+    ]
+
+
+def test_a_verdict_is_false_when_the_peak_lies_above_the_interval() -> None:
+    interval = Interval(90, 100, 110)
+    judged = [Judged("net", "pytorch", "float32", measured, interval) for measured in (89, 90, 110, 111)]
+    assert [one.false_go for one in judged] == [False, False, False, True]
+    assert [one.covered for one in judged] == [False, True, True, False]
+    (verdicts,) = summarize_verdicts(judged)
+    assert (verdicts.count, verdicts.covered, verdicts.false_go) == (4, 2, 1)
+
+
+def test_tables_name_what_is_in_them() -> None:
+    one = replace(comparison(100, 110), baselines=(("sum of tensors", 500),))
+    assert "| pytorch | float32 | load heap | 1 | 10.0% | 10.0% | 10% (net) | +10.0% |" in error_table([one])
+    assert "| pytorch | float32 | sum of tensors | 1 | 400.0% | 400% |" in baseline_table([one])
+
+
+def test_the_readme_holds_the_table_that_the_code_gives() -> None:
+    assert validated.README.read_text(encoding="utf-8") == validated.readme(), "python -m tests.write_gold"
+
+
+def test_the_committed_validation_is_what_the_code_gives() -> None:
+    assert validated.REPORT.read_text(encoding="utf-8") == validated.report(), "python -m tests.write_gold"
+
+
+def test_the_shipped_fits_are_what_the_recorded_measurements_give() -> None:
+    told: list[str] = []
+    fits = fit_all(recorded_measurements("build"), 0.9, told.append)
+    if shipped().fits or fits:
+        assert to_json(fits) == to_json(shipped().fits), told
