@@ -21,6 +21,11 @@ processes and reclaimable). The import alone takes 229,072,896 (149,549,056 anon
 of these. Builds with CUDA take more than twice as much.
 """
 
+_LOADING = "Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that."
+_FUSED = (
+    "Self-attention modules are counted as the fused operators that PyTorch runs in evaluation under inference mode."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _PyTorch:
@@ -37,7 +42,9 @@ class _PyTorch:
         buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
+        notes = [_LOADING]
         for fused in fused_modules(graph, held):
+            notes[1:] = [_FUSED]
             before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
             for step in range(fused.first, fused.last + 1):
                 curve[step], scratch[step] = before, fused.peak_bytes
@@ -69,7 +76,7 @@ class _PyTorch:
                 for s in graph.activations
             ),
             unmodelled_ops=unmodelled,
-            notes=("Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that.",),
+            notes=tuple(notes),
         )
 
 
