@@ -31,6 +31,7 @@ RANKS = {
     "__main__": 18,
 }  # fmt: skip
 
+
 def room(module: str) -> str:
     """Return the room of a dotted module name below `edgebudget`; the package itself is `__init__`."""
     return [*module.split("."), "__init__"][1]

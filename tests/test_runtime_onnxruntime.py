@@ -344,9 +344,7 @@ def test_protobuf_doubles_long_strings(nbytes: int, capacity: int) -> None:
 
 def convolution(source: tuple[int, ...], weight: tuple[int, ...], out: tuple[int, ...], window: Window) -> int:
     graph = Graph()
-    node = graph.add(
-        "Conv", [graph.value(source, 4), graph.value(weight, 4, constant=True)], [graph.value(out, 4)], 0
-    )
+    node = graph.add("Conv", [graph.value(source, 4), graph.value(weight, 4, constant=True)], [graph.value(out, 4)], 0)
     node.window = window
     return convolution_scratch_nbytes(graph, node, arm=False)
 

@@ -19,7 +19,7 @@ model. What the session allocates whatever the model is part of the heap."""
 
 NOTES = (
     "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread, two runs.",
-    "int8: quantize_static, QDQ, weights int8 by channel, activations uint8.",
+    "Static int8 is the QDQ form that quantize_static makes, with int8 weights by channel and uint8 activations.",
     "A convolution with a folded BatchNorm has a bias; the exporter drops one that is zero, as untrained weights have.",
     "The caller's own copy of the inputs is not counted.",
     "On x86-64 the order of some branches depends on addresses: the arena may end one doubling lower or higher.",

@@ -67,9 +67,7 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
             node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
-    return Program(
-        graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm
-    )
+    return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
 
 
 def _needed(folds: Sequence[Fold], read: Sequence[int]) -> tuple[tuple[Fold, ...], tuple[int, ...]]:
