@@ -27,7 +27,7 @@ FLOATING_OPTIONS = frozenset({"float32", "float16", "bfloat16"})
 
 RUNTIME_BYTES = 6_500_000
 """What a process of its own takes whatever the model: 5.9 MB (`VmHWM`) once ExecuTorch and its kernels are loaded, and
-0.6 MB of code that is first touched when a model runs. Measured on x86-64 Linux with executorch 1.5.1 and a C++ runner."""
+0.6 MB of code that is first touched when a model runs. Measured on x86-64 Linux, executorch 1.5.1 and a C++ runner."""
 
 KERNEL_BYTES = 123_000
 """What each kind of operator in a program adds to that: the pages of its kernel's code. With `RUNTIME_BYTES`, the least
