@@ -34,6 +34,7 @@ def calibrate(
     """
     from edgebudget.calibration.recorded import fit_all
     from edgebudget.calibration.store import to_json
+    from edgebudget.errors import CalibrationError
     from edgebudget.evidence import read_measurements, recorded_measurements
 
     measurements = recorded_measurements("build") if not data else read_measurements(data)
@@ -44,7 +45,10 @@ def calibrate(
 
     fits = fit_all(measurements, level, tell)
     if not fits:
-        return 2
+        raise CalibrationError(
+            f"Nothing could be fitted to {len(measurements)} measurements.",
+            "Measure more models with 'edgebudget measure': a fit needs at least 10 of 5 families.",
+        )
     text = to_json(fits)
     if out == "-":
         print_result(text)
