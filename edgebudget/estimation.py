@@ -75,4 +75,5 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
 
 
 def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
-    return sum(assignment.held[s.id].total_nbytes for s in graph.weights if s.role is role)
+    nbytes = assignment.total_nbytes
+    return sum([nbytes[s.id] for s in graph.weights if s.role is role])

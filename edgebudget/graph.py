@@ -174,6 +174,11 @@ class TracedGraph:
         return sum(s.numel for s in self.of_role(Role.BUFFER))
 
     @cached_property
+    def floating_dtypes(self) -> frozenset[str]:
+        """The floating-point types of its storages, as they were traced."""
+        return frozenset({s.dtype for s in self.storages}) & FLOATING
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people read for each operator: the module that runs it, and its name."""
         return tuple(f"{op.module}: {op.name}" if op.module else op.name for op in self.ops)

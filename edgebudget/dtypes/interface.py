@@ -1,9 +1,10 @@
 """What a dtype option says about a graph: how every storage is held, and which operators it covers."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
-from edgebudget.graph import Op, TracedGraph
+from edgebudget.graph import FLOATING, Op, TracedGraph
 
 
 class Held(NamedTuple):
@@ -28,6 +29,16 @@ class Assignment:
     option: str
     held: tuple[Held, ...]
     covered: frozenset[int]
+
+    @cached_property
+    def total_nbytes(self) -> tuple[int, ...]:
+        """Bytes of each storage, scales and zero points included."""
+        return tuple([nbytes + quantization_nbytes for _, nbytes, quantization_nbytes in self.held])
+
+    @cached_property
+    def floating_dtypes(self) -> frozenset[str]:
+        """The floating-point types that storages are held in."""
+        return frozenset({held.dtype for held in self.held}) & FLOATING
 
     def __getitem__(self, storage: int) -> Held:
         return self.held[storage]

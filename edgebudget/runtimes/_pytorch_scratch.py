@@ -7,6 +7,7 @@ ATen/native; each formula is checked against the profiler's allocations (`tests/
 
 from collections.abc import Mapping
 from math import ceil, prod
+from weakref import WeakKeyDictionary
 
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.eager import (
@@ -21,15 +22,30 @@ from edgebudget.runtimes._pytorch_call import Call, Handler
 from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
 from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
+_AS_TRACED: WeakKeyDictionary[TracedGraph, dict[CpuKernels, tuple[list[int], tuple[str, ...]]]] = WeakKeyDictionary()
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
 _DIVISOR = _INDEX + _FLOAT  # a Python number becomes a tensor of 8 bytes, then one of the operand's type
 _VECTORIZED_UPSAMPLE = 128  # UpSampleKernel.cpp, _use_vectorized_kernel_cond_2d: output height plus width
 
 
 def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> tuple[list[int], tuple[str, ...]]:
-    """Return the transient bytes of each operator, and the names of operators whose scratch is not known."""
+    """Return the transient bytes of each operator, and the names of operators whose scratch is not known.
+
+    Operators compute in floating point: options that hold what is floating in the type that was traced, int8 and
+    float32 of a float32 model, have the same scratch, which is worked out once.
+    """
     if not graph.ops:
         return [], ()
+    if held.floating_dtypes != graph.floating_dtypes or len(graph.floating_dtypes) != 1:
+        return _scratch(graph, held, kernels)
+    known = _AS_TRACED.setdefault(graph, {})
+    if kernels not in known:
+        known[kernels] = _scratch(graph, held, kernels)
+    found, unmodelled = known[kernels]
+    return found.copy(), unmodelled
+
+
+def _scratch(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> tuple[list[int], tuple[str, ...]]:
     call = Call(graph, held, kernels)
     is_arm = kernels.onednn is Onednn.ACL
     found = [0] * len(graph.ops)

@@ -39,7 +39,8 @@ class _PyTorch:
         """Return the allocator's live bytes at their peak. Inputs count: the caller holds them."""
         held = assign(option, graph)
         steps = max(len(graph.ops), 1)
-        buffers = [Buffer(s.id, held.held[s.id].total_nbytes, s.born, s.dies) for s in graph.activations]
+        nbytes = held.total_nbytes
+        buffers = [Buffer(s.id, nbytes[s.id], s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         notes = [_LOADING]
@@ -52,7 +53,7 @@ class _PyTorch:
         with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
         total_peak = max(with_scratch)
         at = with_scratch.index(total_peak)
-        weights = sum(held.held[s.id].total_nbytes for s in graph.weights)
+        weights = sum([nbytes[s.id] for s in graph.weights])
         at_alive_peak = curve.index(alive_peak)
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
@@ -72,8 +73,12 @@ class _PyTorch:
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
             tensors=tuple(
-                LiveTensor(s.name, held.held[s.id].total_nbytes, max(s.born, 0), min(s.dies, steps - 1))
-                for s in graph.activations
+                [
+                    LiveTensor(
+                        s.name, nbytes[s.id], s.born if s.born > 0 else 0, s.dies if s.dies < steps else steps - 1
+                    )
+                    for s in graph.activations
+                ]
             ),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
