@@ -74,7 +74,7 @@ def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> 
     by_model = _left_out(pairs, lambda pair: pair.model)
     raw = raw_coefficients()
     held_out, held_out_raw = _held_out(by_family), _held_out([(pair, raw) for pair in pairs])
-    better = (held_out.median, held_out.p95) < (held_out_raw.median, held_out_raw.p95)
+    better = held_out.median < held_out_raw.median and held_out.p95 <= held_out_raw.p95
     predicted = by_family if better else [(pair, raw) for pair in pairs]
     ratios = sorted(pair.measured_peak_bytes / pair.predict(used) for pair, used in predicted)
     low, high = conformal_bounds(ratios, level)

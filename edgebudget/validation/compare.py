@@ -10,6 +10,9 @@ from edgebudget.graph import Role
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
+PROCESS_FLOOR_BYTES = 5_000_000
+"""Smaller processes are not compared: pages of the runtime's code, touched or not by chance, outweigh the model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -49,8 +52,8 @@ class Summary:
 def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, part: str) -> tuple[Comparison, ...]:
     """Return every figure that `measurement` holds, beside what `estimate` says; none where it is Unsupported.
 
-    Heap and process are over the idle process that has the runtime loaded. Where a phase took nothing, the relative
-    error has no meaning and the figure is left out.
+    Heap and process are over the idle process that has the runtime loaded. Where a phase took nothing, or a process
+    less than PROCESS_FLOOR_BYTES, the relative error has no meaning and the figure is left out.
     """
     layout = estimate.layout
     if isinstance(layout, Unsupported):
@@ -88,6 +91,8 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
         figures += [
             ("load heap", m.load_heap_bytes, layout.load_heap_bytes),
             ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
+        ]
+        processes = [
             ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes + fixed),
             (
                 "inference process",
@@ -95,6 +100,7 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
                 layout.inference_heap_bytes + layout.inference_mapped_bytes + fixed,
             ),
         ]
+        figures += [figure for figure in processes if figure[1] >= PROCESS_FLOOR_BYTES]
     return figures
 
 

@@ -26,8 +26,8 @@ def document(
         + (f", {days[0]} to {days[-1]}" if days else "")
         + f", with {', '.join(versions)}.\n",
         "Heap: bytes live at the peak, by an allocation counter. Process: `VmHWM`. Both over the idle process that has "
-        "the runtime loaded. Error: (estimated - measured) / measured; median, p95 and worst of its size, bias its "
-        "median with sign. These are raw estimates, without any calibration.\n",
+        "the runtime loaded; processes under 5 MB are left out. Error: (estimated - measured) / measured; median, p95 "
+        "and worst of its size, bias its median with sign. These are raw estimates, without any calibration.\n",
         error_table(comparisons),
         "## The same heap by simpler methods\n",
         "Weights and the sum of all activations, and weights and the most activations alive at once, against the heap "
