@@ -97,7 +97,7 @@ def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> 
         measured_to=origin.measured_to,
         versions=origin.versions,
         digest=digest(pairs),
-        note="" if better else "The fit did not beat the raw estimate on families left out and is not used.",
+        note="" if better else "The peak is the raw estimate: no correction did better on families left out.",
     )
 
 
