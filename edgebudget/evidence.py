@@ -65,11 +65,15 @@ def family_of(model: str) -> str:
 
 def estimate_of(measurement: Measurement) -> MemoryEstimate:
     """Return the estimate for what was measured, on the machine it was measured on; raises EdgeBudgetError."""
-    target = Target(isa=measurement.provenance.isa)
-    graph = _traced(measurement.subject.model, measurement.subject.inputs)
-    return estimate(
-        graph, dtype=measurement.subject.dtype, runtime=runtime_of(measurement.subject.backend), target=target
-    )
+    subject = measurement.subject
+    runtime = runtime_of(subject.backend)
+    return _estimated(subject.model, subject.inputs, subject.dtype, runtime, measurement.provenance.isa)
+
+
+@cache
+def _estimated(model: str, inputs: tuple[str, ...], dtype: str, runtime: str, isa: str) -> MemoryEstimate:
+    """Errors and verdicts are worked out from the same estimates: each is made once."""
+    return estimate(_traced(model, inputs), dtype=dtype, runtime=runtime, target=Target(isa=isa))
 
 
 @cache

@@ -190,12 +190,6 @@ class TracedGraph:
     def storage_of(self, tensor: int) -> Storage:
         return self.storages[self.tensors[tensor].storage]
 
-    def inputs_of(self, op: Op) -> tuple[TensorSpec, ...]:
-        return tuple(self.tensors[t] for t in op.inputs)
-
-    def outputs_of(self, op: Op) -> tuple[TensorSpec, ...]:
-        return tuple(self.tensors[t] for t in op.outputs)
-
     @cached_property
     def producers(self) -> Mapping[int, Op]:
         """The operator that made each tensor; inputs and weights have none."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
-from edgebudget.graph import FLOATING, Op, TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
 
 
 class Held(NamedTuple):
@@ -42,9 +42,6 @@ class Assignment:
 
     def __getitem__(self, storage: int) -> Held:
         return self.held[storage]
-
-    def covers(self, op: Op) -> bool:
-        return op.index in self.covered
 
 
 class DtypeOption(Protocol):

@@ -255,16 +255,19 @@ class Recorder(TorchDispatchMode):
                 out = args[rule.position]
             elif rule.kind is _Kind.VIEW:
                 out = func(*args, **kwargs) if kwargs else func(*args)
-                self._record_view(func, cast(Tensor, out), rule, tuple(recorded), named, tuple(inputs))
-                return out
             else:
                 out = self._run(func, args, kwargs or {})
-            if rule.kind is _Kind.FRESH:
-                self._record_fresh(func, cast(Tensor, out), rule, tuple(recorded), named, tuple(inputs))
+            if rule.kind is _Kind.SAME and not rule.mutates:
                 return out
-            if rule.kind is _Kind.SAME:
-                if rule.mutates:
-                    self._record_write(func, cast(Tensor, out), inputs[0], tuple(recorded), named, tuple(inputs))
+            if rule.kind is not _Kind.RUN:
+                tensor = cast(Tensor, out)
+                value = self._value(tensor, rule, inputs[0])
+                signature = tensor._edgebudget[2] if rule.kind is _Kind.SAME else rule.signature  # type: ignore[attr-defined]
+                ids = (value.id,)
+                self.tensors.append(value)
+                tensor._edgebudget = (self, ids, signature)  # type: ignore[attr-defined]
+                name = name_of(func)
+                self.ops.append(Op(len(self.ops), name, self.module, tuple(recorded), named, tuple(inputs), ids))
                 return out
         self._record(func, out, args, tuple(recorded), named, tuple(inputs))
         return out
@@ -293,55 +296,22 @@ class Recorder(TorchDispatchMode):
         recorded.append(tuple(values))
         return real
 
-    def _record_fresh(
-        self,
-        func: Operator,
-        out: Tensor,
-        rule: _Rule,
-        args: tuple[Arg, ...],
-        kwargs: tuple[tuple[str, Arg], ...],
-        inputs: tuple[int, ...],
-    ) -> None:
-        index, block, ids = len(self.ops), len(self._blocks), (len(self.tensors),)
+    def _value(self, out: Tensor, rule: _Rule, first_input: int) -> TensorSpec:
+        """Return what `rule` makes of `out`, which a call just gave: new memory, a view, or a new value in place."""
+        value = len(self.tensors)
+        if rule.kind is _Kind.SAME:
+            return self.tensors[first_input]._replace(id=value)
         dtype = name_of(rule.dtype)
+        if rule.kind is _Kind.VIEW:
+            block = self.tensors[first_input].storage
+            return TensorSpec(value, rule.shape, rule.stride, dtype, block, int(out.storage_offset()))
+        block = len(self._blocks)
         storage = out.untyped_storage()
         address = storage._cdata
-        self._blocks.append(_Block(storage.nbytes(), dtype, Role.ACTIVATION, self.module, index))
+        self._blocks.append(_Block(storage.nbytes(), dtype, Role.ACTIVATION, self.module, len(self.ops)))
         self._addresses[address] = block
         self._watch(storage, address, block)
-        self.tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, dtype, block))
-        out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
-        self.ops.append(Op(index, name_of(func), self.module, args, kwargs, inputs, ids))
-
-    def _record_write(
-        self,
-        func: Operator,
-        out: Tensor,
-        before: int,
-        args: tuple[Arg, ...],
-        kwargs: tuple[tuple[str, Arg], ...],
-        inputs: tuple[int, ...],
-    ) -> None:
-        tensors, ids = self.tensors, (len(self.tensors),)
-        tensors.append(tensors[before]._replace(id=ids[0]))
-        out._edgebudget = (self, ids, out._edgebudget[2])  # type: ignore[attr-defined]
-        self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
-
-    def _record_view(
-        self,
-        func: Operator,
-        out: Tensor,
-        rule: _Rule,
-        args: tuple[Arg, ...],
-        kwargs: tuple[tuple[str, Arg], ...],
-        inputs: tuple[int, ...],
-    ) -> None:
-        tensors, ids = self.tensors, (len(self.tensors),)
-        block = tensors[inputs[0]].storage
-        offset = int(out.storage_offset())
-        tensors.append(TensorSpec(ids[0], rule.shape, rule.stride, name_of(rule.dtype), block, offset))
-        out._edgebudget = (self, ids, rule.signature)  # type: ignore[attr-defined]
-        self.ops.append(Op(len(self.ops), name_of(func), self.module, args, kwargs, inputs, ids))
+        return TensorSpec(value, rule.shape, rule.stride, dtype, block)
 
     def _record(
         self,
