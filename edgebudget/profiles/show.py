@@ -1,9 +1,11 @@
-"""Profiles as rows and as plain text: what `devices list` and `devices show` print. Pure."""
+"""Profiles as rows, as plain text and as a page: what `devices list` and `devices show` print. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
-from edgebudget.profiles.interface import DeviceProfile
+from edgebudget.printable import one_line
+from edgebudget.profiles.interface import Accelerator, DeviceProfile
 from edgebudget.units import format_bytes
 
 
@@ -97,9 +99,25 @@ def list_text(rows: Sequence[DeviceRow]) -> str:
     return _table(LIST_HEADINGS, [row.cells() for row in rows])
 
 
-def show_text(rows: Sequence[DetailRow]) -> str:
+def show_text(profile: DeviceProfile) -> str:
     """Return a device's details as a plain table."""
-    return _table(SHOW_HEADINGS, [row.cells() for row in rows])
+    return _table(SHOW_HEADINGS, [row.cells() for row in detail_rows(profile)])
+
+
+def show_html(profile: DeviceProfile) -> str:
+    """Return a device's details as one page: no script, nothing loaded from elsewhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"one_line": one_line, "size": format_bytes}
+    source = files("edgebudget.profiles").joinpath("_templates/device.html").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(
+        profile=profile, headings=SHOW_HEADINGS, rows=detail_rows(profile), estimated=profile.estimated_fields()
+    )
+    return page.rstrip("\n") + "\n"
+
+
+RENDERERS: Mapping[str, Callable[[DeviceProfile], str]] = {"text": show_text, "html": show_html}
 
 
 def _figures(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
@@ -118,9 +136,24 @@ def _figures(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
         yield "memory.regions", ", ".join(regions)
     yield "memory.safety_margin", f"{memory.safety_margin_percent:g} %"
     yield "memory.weights_in", memory.weights_in
+    for accelerator in profile.accelerators:
+        yield "accelerators", _accelerator(accelerator)
     yield "cpu.isa", f"{profile.cpu.isa}, {profile.cpu.pointer_bits}-bit pointers"
     yield "cpu.cores", ", ".join(profile.cpu.cores) or "not known"
     yield from ((f"dtypes.{dtype}", support) for dtype, support in profile.dtypes.items())
+
+
+def _accelerator(accelerator: Accelerator) -> str:
+    """Return an accelerator in one line: `Edge TPU (int8): parameter cache 8.00 MiB for weights`."""
+    mode = f", {accelerator.mode}" if accelerator.mode else ""
+    memories = "; ".join(
+        f"{memory.name} {format_bytes(memory.size_bytes)} "
+        + {"weights": "for weights", "activations": "for activations", "both": "for all", "cache": "as a cache"}[
+            memory.holds
+        ]
+        for memory in accelerator.memories
+    )
+    return f"{accelerator.name}{mode} ({', '.join(accelerator.dtypes) or 'dtypes not known'}): {memories or 'the RAM'}"
 
 
 def _sourced(profile: DeviceProfile, field: str, value: str) -> list[DetailRow]:
