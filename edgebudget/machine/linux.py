@@ -60,8 +60,8 @@ def available_memory(meminfo: Mapping[str, int]) -> Reading:
 
 
 def parse_swaps(text: str, meminfo: Mapping[str, int]) -> tuple[int, int]:
-    """Return the swap on disks and in zram, in bytes, from /proc/swaps; where that cannot be read, as in Termux, no
-    more than meminfo's SwapTotal is known, and it counts as on disk."""
+    """Return the swap outside of zram and in zram, in bytes, from /proc/swaps; where that cannot be read, as in Termux,
+    no more than meminfo's SwapTotal is known, and is given as the former."""
     rows = [line.split() for line in text.splitlines()[1:]]
     sizes = [(row[0], int(row[2]) * 1024) for row in rows if len(row) >= 3 and row[2].isdigit()]
     zram_bytes = sum(nbytes for name, nbytes in sizes if "zram" in name)

@@ -104,7 +104,7 @@ def _notes(machine: Machine, limit: Reading | None) -> list[str]:
     for gpu in machine.gpus:
         own = f"{format_bytes(gpu.memory.nbytes)} of its own memory" if gpu.memory else "it shares the RAM"
         notes.append(f"CUDA device: {gpu.name}, {own}. The budget is of the RAM.")
-    for word, nbytes in (("swap on disk", machine.swap_bytes), ("zram", machine.zram_bytes)):
+    for word, nbytes in (("swap", machine.swap_bytes), ("swap in zram", machine.zram_bytes)):
         if nbytes:
             notes.append(f"There are {format_bytes(nbytes)} of {word}, which the budget does not count.")
     others = [other for other in machine.limits if other != limit]
