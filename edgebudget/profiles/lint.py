@@ -110,7 +110,7 @@ def _sources(own: dict[str, Value], merged: dict[str, Value]) -> Iterator[Proble
     """Figures that stand in this file without a source, and sources for what is not there."""
     listed = merged.get("sources")
     sourced = [source.get("field") for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    for field in _figures(own):
+    for field in figures(own):
         if dotted(field) not in sourced:
             yield Problem(
                 field, "has no source; add one under 'sources', with 'confidence: estimated' where nobody measured it"
@@ -122,7 +122,8 @@ def _sources(own: dict[str, Value], merged: dict[str, Value]) -> Iterator[Proble
             yield Problem(("sources", index, "field"), f"there is no {about!r} in this profile; correct the path")
 
 
-def _figures(data: dict[str, Value]) -> Iterator[Field]:
+def figures(data: dict[str, Value]) -> Iterator[Field]:
+    """Yield the fields of a profile's data that need a source: its sizes and what it claims of dtypes. Pure."""
     for group in ("memory", "storage", "dtypes"):
         values = data.get(group)
         for key in values if isinstance(values, dict) else ():
