@@ -22,8 +22,10 @@ def current() -> Figures:
     for file in all_files(folders):
         document = merge_chain(read_chain(file, folders, lambda link: None))
         if not is_abstract(document):
-            found[file.path.stem] = {dotted(field): [_value(document.data, field), *_sources(document.data, dotted(field))]
-                                     for field in figures(document.data)}  # fmt: skip
+            data = document.data
+            found[file.path.stem] = {
+                dotted(field): [_value(data, field), *_sources(data, dotted(field))] for field in figures(data)
+            }
     return found
 
 

@@ -6,12 +6,7 @@ import pytest
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles.lint import Finding, lint_paths
-from tests.profile_texts import UNREADABLE, VALID, write
-
-SOURCED = VALID + "".join(
-    f"  - {{field: {field}, title: data sheet, read_on: 2026-11-21, confidence: verified}}\n"
-    for field in ("memory.idle_available", "storage.capacity")
-)
+from tests.profile_texts import SOURCED, UNREADABLE, write
 
 
 def lint(folder: Path, text: str) -> list[Finding]:
