@@ -87,7 +87,9 @@ def detail_rows(profile: DeviceProfile) -> tuple[DetailRow, ...]:
         rows += _sourced(profile, field, value)
     rows.append(DetailRow("budget", _exact(profile.budget_bytes)))
     for name, nbytes in profile.runtimes.items():
-        rows.append(DetailRow(f"runtimes.{name}", "default" if name == profile.default_runtime else "possible"))
+        own = "" if nbytes is not None else ", with the runtime's own figure"
+        is_default = name == profile.default_runtime
+        rows.append(DetailRow(f"runtimes.{name}", ("default" if is_default else "possible") + own))
         if nbytes is not None:
             rows += _sourced(profile, f"runtimes.{name}.overhead", _exact(nbytes))
     rows += [DetailRow("note", note) for note in profile.notes]
