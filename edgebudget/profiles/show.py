@@ -1,5 +1,6 @@
 """Profiles as rows, as plain text and as a page: what `devices list` and `devices show` print. Pure."""
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -35,6 +36,8 @@ class DeviceRow:
             "estimated" if self.budget_is_estimated else "sourced",
         )
 
+
+_COLUMNS = 80
 
 LIST_HEADINGS = ("device", "aliases", "class", "RAM", "budget", "for models", "runtime", "budget is")
 
@@ -85,7 +88,8 @@ def detail_rows(profile: DeviceProfile) -> tuple[DetailRow, ...]:
     ]
     for field, value in _figures(profile):
         rows += _sourced(profile, field, value)
-    rows.append(DetailRow("budget", _exact(profile.budget_bytes)))
+    how = "the smallest limit on memory, less the safety margin"
+    rows.append(DetailRow("budget", _exact(profile.budget_bytes), how))
     for name, nbytes in profile.runtimes.items():
         own = "" if nbytes is not None else ", with the runtime's own figure"
         is_default = name == profile.default_runtime
@@ -102,8 +106,16 @@ def list_text(rows: Sequence[DeviceRow]) -> str:
 
 
 def show_text(profile: DeviceProfile) -> str:
-    """Return a device's details as a plain table."""
-    return _table(SHOW_HEADINGS, [row.cells() for row in detail_rows(profile)])
+    """Return a device's details as plain text, each figure with its source below it, for a terminal of 80 columns."""
+    rows = detail_rows(profile)
+    indent = max(len(row.field) for row in rows) + 2
+    lines: list[str] = []
+    for row in rows:
+        lines += _wrapped(row.value, row.field.ljust(indent), " " * indent)
+        if row.title:
+            known = ", ".join(filter(None, (row.confidence, row.read_on)))
+            lines += _wrapped(f"{known}: {row.title}" if known else row.title, " " * indent, " " * indent)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def show_html(profile: DeviceProfile) -> str:
@@ -160,7 +172,14 @@ def _accelerator(accelerator: Accelerator) -> str:
 
 def _sourced(profile: DeviceProfile, field: str, value: str) -> list[DetailRow]:
     sources = [DetailRow(field, value, s.title, s.read_on, s.confidence) for s in profile.sources_of(field)]
-    return sources or [DetailRow(field, value)]
+    return sources or [DetailRow(field, value, "follows from the cores" if field.startswith("dtypes.") else "")]
+
+
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    wrapped = textwrap.wrap(
+        one_line(text), _COLUMNS, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
+    )
+    return wrapped or [first.rstrip()]
 
 
 def _exact(nbytes: int) -> str:
