@@ -155,12 +155,12 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple(s for s in self.storages if s.role in _WEIGHTS)
+        return tuple([s for s in self.storages if s.role in _WEIGHTS])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple(s for s in self.storages if s.role not in _WEIGHTS)
+        return tuple([s for s in self.storages if s.role not in _WEIGHTS])
 
     @cached_property
     def parameter_numel(self) -> int:
@@ -180,7 +180,7 @@ class TracedGraph:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people read for each operator: the module that runs it, and its name."""
-        return tuple(f"{op.module}: {op.name}" if op.module else op.name for op in self.ops)
+        return tuple([f"{op.module}: {op.name}" if op.module else op.name for op in self.ops])
 
     def of_role(self, *roles: Role) -> Iterator[Storage]:
         """Yield the storages with one of `roles`, in the order they came to be."""
