@@ -270,7 +270,9 @@ def _accelerator_reasons(estimate: MemoryEstimate, layout: MemoryLayout, profile
             if element_dtype not in accelerator.dtypes or memory.holds == "cache":
                 continue
             asked_bytes = held_bytes[memory.holds]
-            what = f"{accelerator.name}: the {words[memory.holds]}, {_size(asked_bytes)} before any padding of its own,"
+            what = (
+                f"{accelerator.label}: the {words[memory.holds]}, {_size(asked_bytes)} before any padding of its own,"
+            )
             over_bytes = asked_bytes - memory.size_bytes
             if over_bytes <= 0:
                 said.append(f"{what} fit its {memory.name}, {_size(memory.size_bytes)}.")

@@ -1,5 +1,6 @@
 """Reading a machine: parsers over captured files (captures/README.md says whose), and the machine the tests run on."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -270,6 +271,13 @@ def test_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["devices", "here"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["name"] == "here"
     assert main(["devices", "show", "here"]) == 0
+
+
+def test_a_model_is_checked_for_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["check", "tests/mlperf_tiny.py:ds_cnn", "--device", "here", "--dtype", "float32", "--format", "json"]
+    assert main([*asked, "--runtime", "executorch-xnnpack", "-q"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert (result["device"], result["decision"]) == ("here", "GO")
 
 
 def test_here_needs_a_name_for_a_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

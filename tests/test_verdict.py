@@ -311,6 +311,8 @@ def test_reasons_say_what_fits_an_accelerator(memory: AcceleratorMemory, said: s
     assert said is None or said in reasons(profile)
     assert "NPU" not in reasons(profile, dtype="float16")  # which it does not compute in
     assert check(estimated(), profile, calibrations=NONE).decision is GO  # of the CPU
+    mode = replace(PROFILE, accelerators=(Accelerator("NPU", ("float32",), (memory,), "Shared: arena in SRAM"),))
+    assert ("NPU (Shared): the" in reasons(mode)) is (said is not None)
 
 
 def test_the_capacity_is_the_limit_where_no_smaller_one_is_known() -> None:

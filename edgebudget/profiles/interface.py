@@ -92,6 +92,11 @@ class Accelerator:
     memories: tuple[AcceleratorMemory, ...] = ()
     mode: str | None = None
 
+    @property
+    def label(self) -> str:
+        """The name, with the mode where there is one: `Arm Ethos-U55-256 (Shared_Sram)`."""
+        return f"{self.name} ({self.mode.partition(':')[0]})" if self.mode else self.name
+
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
