@@ -60,7 +60,9 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     Raises UnknownNameError for a dtype or runtime that is not registered.
     """
     option = DTYPES.get(dtype)
-    assignment = assign(option, graph)
+    layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
+    own = None if isinstance(layout, Unsupported) else layout.held
+    assignment = own or assign(option, graph)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -70,7 +72,7 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         buffer_numel=graph.buffer_numel,
         parameter_bytes=_held_bytes(graph, assignment, Role.PARAMETER),
         buffer_bytes=_held_bytes(graph, assignment, Role.BUFFER),
-        layout=RUNTIMES.get(runtime).lay_out(graph, option, target),
+        layout=layout,
     )
 
 

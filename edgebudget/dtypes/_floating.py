@@ -19,6 +19,10 @@ class FloatingOption:
         held = tuple(hold_as(s.dtype, s.nbytes, self.element_dtype) for s in graph.storages)
         return Assignment(self.name, held, frozenset(range(len(graph.ops))))
 
+    def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
+        """Return this option's name for every operator."""
+        return (self.name,) * len(graph.ops)
+
 
 def hold_as(dtype: str, nbytes: int, floating_dtype: str) -> Held:
     """Return how `nbytes` of `dtype` are held where floating-point numbers become `floating_dtype`."""

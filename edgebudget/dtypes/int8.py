@@ -20,5 +20,9 @@ class _Int8:
         """Return `graph` quantized as PyTorch 2 export with the XNNPACK quantizer does it."""
         return assign_static(self.name, graph, Coverage())
 
+    def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
+        """Return this option's name for every operator."""
+        return (self.name,) * len(graph.ops)
+
 
 OPTION = _Int8()

@@ -63,3 +63,7 @@ class DtypeOption(Protocol):
     def assign(self, graph: TracedGraph) -> Assignment:
         """Return how each storage of `graph` is held. Pure."""
         ...
+
+    def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
+        """Return for each operator of `graph` the name of the option it runs under: this one's own, or its parts'."""
+        ...

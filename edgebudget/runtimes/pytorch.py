@@ -2,12 +2,14 @@
 
 from dataclasses import dataclass
 
-from edgebudget.dtypes import DtypeOption, assign
+from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import Buffer, live_bytes
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
+from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
+from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -37,14 +39,18 @@ class _PyTorch:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the allocator's live bytes at their peak. Inputs count: the caller holds them."""
-        held = assign(option, graph)
+        held, options = hold(option, graph), option.by_operator(graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
         buffers = [Buffer(s.id, nbytes[s.id], s.born, s.dies) for s in graph.activations]
         curve = live_bytes(buffers, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
+        quantized = {index for index in held.covered if options[index] in TAKEN}
+        add_scratch(graph, options, quantized, kernels_of(target), scratch)
         notes = [_LOADING]
         for fused in fused_modules(graph, held):
+            if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
+                continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
             before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
             for step in range(fused.first, fused.last + 1):
@@ -55,6 +61,8 @@ class _PyTorch:
         at = with_scratch.index(total_peak)
         weights = sum([nbytes[s.id] for s in graph.weights])
         at_alive_peak = curve.index(alive_peak)
+        if any(options[index] == "int4-weight-only" for index in quantized):
+            notes.append(UNPACKED_NOTE)
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
@@ -68,7 +76,7 @@ class _PyTorch:
             inference_heap_bytes=weights + total_peak,
             load_mapped_bytes=0,
             inference_mapped_bytes=0,
-            storage_bytes=weights,
+            storage_bytes=state_dict_nbytes(graph, held, options),
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
@@ -82,6 +90,7 @@ class _PyTorch:
             ),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
+            held=held,
         )
 
 
