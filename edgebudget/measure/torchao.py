@@ -24,7 +24,7 @@ def quantize(module: nn.Module, dtype: str) -> str:
     config = {
         "int8-dynamic": Int8DynamicActivationInt8WeightConfig(set_inductor_config=False),
         "int8-weight-only": Int8WeightOnlyConfig(set_inductor_config=False),
-        "int4-weight-only": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(GROUP_NUMEL)),
+        "int4-weight-only": IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(GROUP_NUMEL)),  # type: ignore[attr-defined]
     }[dtype]
     multiple = GROUP_NUMEL if dtype == "int4-weight-only" else 1
     quantize_(module, config, lambda m, _: isinstance(m, nn.Linear) and m.in_features % multiple == 0)

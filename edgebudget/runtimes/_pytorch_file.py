@@ -56,9 +56,7 @@ def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> 
     }
 
 
-def _pickle_nbytes(
-    names: Mapping[str, Sequence[int]], quantized: Mapping[int, str], modules: Collection[str]
-) -> int:
+def _pickle_nbytes(names: Mapping[str, Sequence[int]], quantized: Mapping[int, str], modules: Collection[str]) -> int:
     nbytes = PICKLE_BYTES + sum(len(path) + PICKLE_MODULE_BYTES for path in modules)
     nbytes += sum(QUANTIZED_PICKLE_BYTES[option][0] for option in set(quantized.values()))
     for position, (name, storages) in enumerate(names.items()):

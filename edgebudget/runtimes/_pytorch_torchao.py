@@ -1,8 +1,8 @@
 """Linear layers as torchao's `quantize_` leaves them on a CPU: what their weights are held in, and what they allocate.
 
 Read in torchao 0.18 (`quantization/quantize_/workflows`, `kernel/intmm.py`) and checked against the profiler's
-allocations (`tests/test_pytorch_torchao.py`). `Int4WeightOnlyConfig` packs for accelerators only; on a CPU 4-bit weights
-are `IntxWeightOnlyConfig`'s, a byte each.
+allocations (`tests/test_pytorch_torchao.py`). `Int4WeightOnlyConfig` packs for accelerators only; on a CPU 4-bit
+weights are `IntxWeightOnlyConfig`'s, a byte each.
 """
 
 from collections.abc import Iterable, Sequence

@@ -77,9 +77,7 @@ def _grouped(built: "BuiltModel") -> "tuple[torch.nn.Module, dict[str, str]]":
     from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 
     module = copy.deepcopy(built.module)
-    config = Int8DynamicActivationIntxWeightConfig(
-        weight_dtype=torch.int4, weight_granularity=PerGroup(GROUP_NUMEL)
-    )
+    config = Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(GROUP_NUMEL))  # type: ignore[attr-defined]
     quantize_(module, config, lambda m, _: isinstance(m, torch.nn.Linear) and m.in_features % GROUP_NUMEL == 0)
     return module, {"quantization": f"torchao Int8DynamicActivationIntxWeightConfig, int4, groups of {GROUP_NUMEL}"}
 
