@@ -24,9 +24,17 @@ class WeightOption:
     bits: int
     group_numel: int | None = None
 
+    @property
+    def element_dtypes(self) -> tuple[str, ...]:
+        return (self.element_dtype,)
+
     def assign(self, graph: TracedGraph) -> Assignment:
         """Return `graph` with the weights of linear layers quantized and all else in float32."""
-        return assign_weights(self.name, graph, range(len(graph.ops)), self.bits, self.group_numel)
+        return self.assign_part(graph, range(len(graph.ops)))
+
+    def assign_part(self, graph: TracedGraph, operators: Container[int]) -> Assignment:
+        """Return `graph` with only the linear layers among `operators` quantized."""
+        return assign_weights(self.name, graph, operators, self.bits, self.group_numel)
 
     def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
         """Return this option's name for every operator."""

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from math import prod
 
 from edgebudget.dtypes import DtypeOption, assign
-from edgebudget.dtypes._weights import assign_weights
 from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
-from edgebudget.dtypes.interface import Assignment
+from edgebudget.dtypes.interface import Assignment, Held
 from edgebudget.graph import ITEMSIZE, Op, TracedGraph
 from edgebudget.runtimes._pytorch_kernels import CpuKernels
 
@@ -25,9 +24,15 @@ UNPACKED_NOTE = (
 
 def hold(option: DtypeOption, graph: TracedGraph) -> Assignment:
     """Return how each storage is held: as `option` says, but 4-bit weights a byte each."""
-    if option.name != "int4-weight-only":
-        return assign(option, graph)
-    return assign_weights(option.name, graph, range(len(graph.ops)), 8, GROUP_NUMEL)
+    assigned, options = assign(option, graph), option.by_operator(graph)
+    if "int4-weight-only" not in options:
+        return assigned
+    held = list(assigned.held)
+    for index in assigned.covered:
+        weight = graph.tensors[graph.ops[index].inputs[1]] if options[index] == "int4-weight-only" else None
+        if weight is not None and held[weight.storage].dtype == "int4":
+            held[weight.storage] = Held("int8", weight.numel, held[weight.storage].quantization_nbytes)
+    return Assignment(assigned.option, tuple(held), assigned.covered)
 
 
 def add_scratch(

@@ -23,6 +23,7 @@ processes and reclaimable). The import alone takes 229,072,896 (149,549,056 anon
 of these. Builds with CUDA take more than twice as much.
 """
 
+REDUCED = frozenset({"float16", "bfloat16"})
 _LOADING = "Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that."
 _FUSED = (
     "Self-attention modules are counted as the fused operators that PyTorch runs in evaluation under inference mode."
@@ -39,7 +40,13 @@ class _PyTorch:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the allocator's live bytes at their peak. Inputs count: the caller holds them."""
-        held, options = hold(option, graph), option.by_operator(graph)
+        options = option.by_operator(graph)
+        if len(set(options)) > 1 and not REDUCED.isdisjoint(options):
+            return Unsupported(
+                "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole "
+                "model, unless it casts between its modules itself."
+            )
+        held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
         buffers = [Buffer(s.id, nbytes[s.id], s.born, s.dies) for s in graph.activations]
