@@ -33,8 +33,8 @@ _BLOCKS = (
     "convolutions, embeddings and linear layers over two dimensions stay float32."
 )
 _BY_OPTION = {
-    "int8-dynamic": "quantize_dynamic takes convolutions, matrix products and embeddings, with a scale a tensor; every "
-    "other operator computes in float32.",
+    "int8-dynamic": "Convolutions, matrix products and embeddings are quantized as quantize_dynamic does, by tensor; "
+    "every other operator computes in float32.",
     "int8-weight-only": _BLOCKS,
     "int4-weight-only": _BLOCKS,
 }

@@ -43,8 +43,8 @@ class _PyTorch:
         options = option.by_operator(graph)
         if len(set(options)) > 1 and not REDUCED.isdisjoint(options):
             return Unsupported(
-                "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole "
-                "model, unless it casts between its modules itself."
+                "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole"
+                " model, unless it casts between its modules itself."
             )
         held = hold(option, graph)
         steps = max(len(graph.ops), 1)

@@ -28,8 +28,8 @@ class Program:
     arm: bool
 
 
-def compile_program(traced: TracedGraph, block: int, options: Sequence[str]) -> Program:
-    """Return the program for `traced`, each operator under its entry of `options`; `block` is the channel block of the
+def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()) -> Program:
+    """Return the program for `traced`, each operator under its entry of `options`, float32 by default; `block` is the channel block of the
     layout pass, 1 for none (Arm)."""
     arm = block == 1
     int8 = _under("int8", options)
