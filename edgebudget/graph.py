@@ -1,8 +1,8 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages and tensors, which a trace makes by the thousand,
-are named tuples: they take a third of the time of a frozen dataclass to make.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages, tensors and operators, which a trace makes by the
+thousand, are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
 from collections.abc import Iterator, Mapping
@@ -97,15 +97,14 @@ class TensorSpec(NamedTuple):
         return self.numel * ITEMSIZE[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids
     in order. An output that shares its storage with an input is a view or the result of an in-place operator.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     target: str
     module: str
     args: tuple[Arg, ...]
