@@ -5,12 +5,15 @@ Everything after the trace works on these frozen values. Indices are positions: 
 thousand, are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
 
 ITEMSIZE: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
@@ -202,3 +205,18 @@ class TracedGraph:
             for t in dict.fromkeys(op.inputs):
                 readers.setdefault(t, []).append(op)
         return {t: tuple(ops) for t, ops in readers.items()}
+
+
+def once_per_graph(compute: Callable[[TracedGraph], T]) -> Callable[[TracedGraph], T]:
+    """Have `compute`, which is pure, run once for each graph: what it returned is kept for as long as the graph is."""
+    known: WeakKeyDictionary[TracedGraph, T] = WeakKeyDictionary()
+
+    @wraps(compute)
+    def computed(graph: TracedGraph) -> T:
+        try:
+            return known[graph]
+        except KeyError:
+            result = known[graph] = compute(graph)
+            return result
+
+    return computed

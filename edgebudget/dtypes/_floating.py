@@ -1,5 +1,6 @@
 """The options that store every floating-point number in one type."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from edgebudget.dtypes.interface import Assignment, Held
@@ -17,9 +18,29 @@ class FloatingOption:
     element_dtype: str
     description: str
 
+    @property
+    def element_dtypes(self) -> tuple[str, ...]:
+        return (self.element_dtype,)
+
     def assign(self, graph: TracedGraph) -> Assignment:
         """Return every storage with its floating-point elements in this option's type; every operator is covered."""
         return Assignment(self.name, tuple(hold_all(graph, self.element_dtype)), frozenset(range(len(graph.ops))))
+
+    def assign_part(self, graph: TracedGraph, operators: Container[int]) -> Assignment:
+        """Return what only `operators` touch in this option's type, and the rest in float32."""
+        covered = frozenset(op.index for op in graph.ops if op.index in operators)
+        kept = {
+            graph.tensors[t].storage for op in graph.ops if op.index not in covered for t in (*op.inputs, *op.outputs)
+        }
+        kept.update(graph.tensors[t].storage for t in (*graph.inputs, *graph.outputs))
+        held = tuple(
+            hold_as(s.dtype, s.nbytes, "float32" if s.id in kept else self.element_dtype) for s in graph.storages
+        )
+        return Assignment(self.name, held, covered)
+
+    def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
+        """Return this option's name for every operator."""
+        return (self.name,) * len(graph.ops)
 
 
 def hold_all(graph: TracedGraph, floating_dtype: str) -> list[Held]:

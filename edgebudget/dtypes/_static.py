@@ -5,6 +5,7 @@ ExecuTorch's XNNPACKQuantizer (backends/xnnpack/quantizer/xnnpack_quantizer.py, 
 operators of xnnpack_quantizer_utils.py).
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 from edgebudget.dtypes._floating import hold_all
@@ -41,14 +42,17 @@ class Coverage:
     following: frozenset[str] = FOLLOWING
 
 
-def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assignment:
+def assign_static(
+    option: str, graph: TracedGraph, coverage: Coverage, operators: Container[int] | None = None
+) -> Assignment:
     """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero
     point each), their biases in int32, and activations in int8 where a covered operator makes them.
 
     A batch norm behind a covered convolution is folded into it and covered with it; its own tensors stay float32, as do
-    inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.
+    inputs and outputs of the model. A weight that an uncovered operator reads too is held twice. Only `operators` are
+    covered, by default all of them.
     """
-    covered, quantized = _propagate(graph, coverage)
+    covered, quantized = _propagate(graph, coverage, range(len(graph.ops)) if operators is None else operators)
     held = hold_all(graph, "float32")
     _hold_weights(graph, covered, held)
     outputs = set(graph.outputs)
@@ -63,7 +67,7 @@ def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assign
     return Assignment(option, tuple(held), frozenset(covered))
 
 
-def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[bool]]:
+def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]) -> tuple[set[int], list[bool]]:
     covered: set[int] = set()
     quantized = [False] * len(graph.tensors)
     tensors, storages = graph.tensors, graph.storages
@@ -74,14 +78,12 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
         if not takes and op.inputs:
             if name in coverage.following:
                 takes = all(
-                    [
-                        quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
-                        for t in op.inputs
-                    ]
+                    quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
+                    for t in op.inputs
                 )
             elif name == "batch_norm":
                 takes = op.inputs[0] in weighted_outputs
-        if takes:
+        if takes and op.index in operators:
             covered.add(op.index)
             for t in op.outputs:
                 quantized[t] = tensors[t].dtype in FLOATING

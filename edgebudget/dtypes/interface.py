@@ -1,5 +1,6 @@
 """What a dtype option says about a graph: how every storage is held, and which operators it covers."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, Protocol
@@ -51,8 +52,8 @@ class DtypeOption(Protocol):
     def name(self) -> str: ...
 
     @property
-    def element_dtype(self) -> str:
-        """The type of what it covers, as a profile's `dtypes` names it: `float16`, `int8`."""
+    def element_dtypes(self) -> tuple[str, ...]:
+        """The types that what it covers is computed in, as a profile's `dtypes` names them: `float16`, `int8`."""
         ...
 
     @property
@@ -62,4 +63,12 @@ class DtypeOption(Protocol):
 
     def assign(self, graph: TracedGraph) -> Assignment:
         """Return how each storage of `graph` is held. Pure."""
+        ...
+
+    def assign_part(self, graph: TracedGraph, operators: Container[int]) -> Assignment:
+        """Return `assign` as if this option covered only `operators`, by index, and all else stayed float32. Pure."""
+        ...
+
+    def by_operator(self, graph: TracedGraph) -> tuple[str, ...]:
+        """Return for each operator of `graph` the name of the option it runs under: this one's own, or its parts'."""
         ...
