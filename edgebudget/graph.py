@@ -158,27 +158,27 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple([s for s in self.storages if s.role in _WEIGHTS])
+        return tuple([s for s in self.storages if s[3] in _WEIGHTS])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple([s for s in self.storages if s.role not in _WEIGHTS])
+        return tuple([s for s in self.storages if s[3] not in _WEIGHTS])
 
     @cached_property
     def parameter_numel(self) -> int:
         """Elements of all parameters, tied ones once."""
-        return sum(s.numel for s in self.of_role(Role.PARAMETER))
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.PARAMETER])
 
     @cached_property
     def buffer_numel(self) -> int:
         """Elements of all buffers, persistent or not."""
-        return sum(s.numel for s in self.of_role(Role.BUFFER))
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.BUFFER])
 
     @cached_property
     def floating_dtypes(self) -> frozenset[str]:
         """The floating-point types of its storages, as they were traced."""
-        return frozenset({s.dtype for s in self.storages}) & FLOATING
+        return FLOATING.intersection([s[2] for s in self.storages])
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from edgebudget.dtypes._floating import hold_all
-from edgebudget.dtypes.interface import Assignment, Held
+from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
 
 WEIGHTED = frozenset(
@@ -53,8 +53,8 @@ def assign_static(
     covered, by default all of them.
     """
     covered, quantized = _propagate(graph, coverage, range(len(graph.ops)) if operators is None else operators)
-    held = hold_all(graph, "float32")
-    _hold_weights(graph, covered, held)
+    dtypes, nbytes = hold_all(graph, "float32")
+    quantization = _hold_weights(graph, covered, dtypes, nbytes)
     outputs = set(graph.outputs)
     wide = {  # storages that some tensor needs as float32
         tensor[4]
@@ -63,8 +63,8 @@ def assign_static(
     }
     for storage in graph.activations:
         if storage.dtype in FLOATING and storage.id not in wide:
-            held[storage.id] = Held("int8", storage.numel)
-    return Assignment(option, tuple(held), frozenset(covered))
+            dtypes[storage.id], nbytes[storage.id] = "int8", storage.numel
+    return Assignment(option, tuple(dtypes), tuple(nbytes), frozenset(covered), quantization)
 
 
 def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]) -> tuple[set[int], list[bool]]:
@@ -92,7 +92,8 @@ def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]
     return covered, quantized
 
 
-def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> None:
+def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
+    """Put the weights of covered operators into `dtypes` and `nbytes`; return the bytes of their scales."""
     tensors = graph.tensors
     weights = {s.id for s in graph.weights if s.dtype in FLOATING}
     channels: dict[int, int] = {}
@@ -116,14 +117,13 @@ def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> No
         if read and not _only_views(graph, op):
             elsewhere |= read
     for storage in integers:
-        numel, as_float = graph.storages[storage].numel, held[storage]
-        if storage in channels:
-            integer = Held("int8", numel, channels[storage] * (SCALE_NBYTES + ZERO_POINT_NBYTES))
-        else:
-            integer = Held("int32", numel * ITEMSIZE["int32"])
+        dtype = "int8" if storage in channels else "int32"
+        integer_nbytes = graph.storages[storage].numel * ITEMSIZE[dtype]
         if storage in elsewhere:
-            integer = Held(as_float.dtype, as_float.nbytes + integer.nbytes, integer.quantization_nbytes)
-        held[storage] = integer
+            nbytes[storage] += integer_nbytes
+        else:
+            dtypes[storage], nbytes[storage] = dtype, integer_nbytes
+    return {storage: number * (SCALE_NBYTES + ZERO_POINT_NBYTES) for storage, number in channels.items()}
 
 
 def _output_channels(op: Op, shape: tuple[int, ...]) -> int:

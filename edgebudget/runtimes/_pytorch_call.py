@@ -39,7 +39,7 @@ class Call:
 
     def dtype(self, tensor: TensorSpec) -> str:
         """Return the type that `tensor` has under the dtype option; what is not floating stays what it is."""
-        held = self._held.held[tensor.storage].dtype
+        held = self._held.dtypes[tensor.storage]
         return held if tensor.dtype in FLOATING and held in FLOATING else tensor.dtype
 
     def itemsize(self, tensor: TensorSpec) -> int:

@@ -80,12 +80,15 @@ def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
 
 
 def _zip_nbytes(pickle_nbytes: int, records: Sequence[int]) -> int:
+    """Each entry is a header, a name, padding, aligned data and a descriptor; so what one needs of padding follows from
+    the size of the one before and its own name. The central directory names all of them again."""
     lengths = _name_lengths(len(records))
-    offset = 0
-    for length, nbytes in zip(lengths, (pickle_nbytes, 1, 2, 6, *records, 2, 40), strict=True):
-        start = offset + LOCAL_HEADER_BYTES + length + PADDING_HEADER_BYTES
-        offset = -(-start // ALIGNMENT) * ALIGNMENT + nbytes + DESCRIPTOR_BYTES
-    return offset + sum(lengths) + CENTRAL_HEADER_BYTES * len(lengths) + END_BYTES
+    sizes = [pickle_nbytes, 1, 2, 6, *records, 2, 40]
+    before = LOCAL_HEADER_BYTES + PADDING_HEADER_BYTES
+    ends = [0, *[nbytes + DESCRIPTOR_BYTES for nbytes in sizes[:-1]]]  # modulo the alignment
+    padding = sum([-(end + before + length) % ALIGNMENT for end, length in zip(ends, lengths, strict=True)])
+    entries = sum(sizes) + padding + 2 * sum(lengths)
+    return entries + len(lengths) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
 
 
 @lru_cache(maxsize=64)

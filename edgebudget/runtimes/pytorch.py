@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
-from edgebudget.planning import Buffer, live_bytes
+from edgebudget.planning import live_bytes
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
@@ -51,8 +51,8 @@ class _PyTorch:
         held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
-        buffers = [_new(Buffer, (i, nbytes[i], born, dies)) for i, _, born, dies in _lifetimes(graph)]
-        curve = live_bytes(buffers, steps)
+        tensors = [_new(LiveTensor, (name, nbytes[i], first, last)) for i, name, first, last in _lifetimes(graph)]
+        curve = live_bytes(tensors, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         quantized = {index for index in held.covered if options[index] in TAKEN}
         add_scratch(graph, options, quantized, kernels_of(target), scratch)
@@ -61,7 +61,7 @@ class _PyTorch:
             if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
                 continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
-            before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
+            before = sum(nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
             for step in range(fused.first, fused.last + 1):
                 curve[step], scratch[step] = before, fused.peak_bytes
         alive_peak = max(curve)
@@ -76,7 +76,7 @@ class _PyTorch:
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
-            activation_total_bytes=sum([b[1] for b in buffers]),
+            activation_total_bytes=sum([nbytes[i] for i, _, _, _ in _lifetimes(graph)]),
             activation_peak_numel=sum([s.numel for s in graph.activations if s.born <= at_alive_peak <= s.dies]),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
@@ -87,12 +87,7 @@ class _PyTorch:
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
-            tensors=tuple(
-                [
-                    _new(LiveTensor, (name, nbytes[i], max(born, 0), min(dies, steps - 1)))
-                    for i, name, born, dies in _lifetimes(graph)
-                ]
-            ),
+            tensors=tuple(tensors),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,
@@ -101,8 +96,9 @@ class _PyTorch:
 
 @once_per_graph
 def _lifetimes(graph: TracedGraph) -> list[tuple[int, str, int, int]]:
-    """Return of each activation: its storage, name, birth and death."""
-    return [(s.id, s.name, s.born, s.dies) for s in graph.activations]
+    """Return of each activation its storage and name, and the first and last operator at which it is held."""
+    end = max(len(graph.ops), 1) - 1
+    return [(s.id, s.name, max(s.born, 0), min(s.dies, end)) for s in graph.activations]
 
 
 RUNTIME = _PyTorch()
