@@ -126,10 +126,10 @@ def check(
         budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
-    element_dtype = DTYPES.get(estimate.dtype).element_dtype
-    support = profile.dtypes.get(element_dtype)
-    if support == "unsupported":
-        return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.", *_estimates(profile)))
+    element_dtypes = DTYPES.get(estimate.dtype).element_dtypes
+    for element_dtype in element_dtypes:
+        if profile.dtypes.get(element_dtype) == "unsupported":
+            return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.", *_estimates(profile)))
     if isinstance(estimate.layout, Unsupported):
         return replace(asked, reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
@@ -154,7 +154,7 @@ def check(
             *_limit_reasons(interval, budget_bytes, profile),
             *_storage_reasons(layout.storage_bytes, profile),
             *_accelerator_reasons(estimate, layout, profile),
-            *_caveats(estimate, layout, profile, element_dtype),
+            *_caveats(estimate, layout, profile, element_dtypes),
             *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
         ),
     )
@@ -263,11 +263,11 @@ def _accelerator_reasons(estimate: MemoryEstimate, layout: MemoryLayout, profile
     activation_bytes = layout.activation_lower_bound_bytes
     held_bytes = {"weights": weights_bytes, "activations": activation_bytes, "both": weights_bytes + activation_bytes}
     words = {"weights": "weights", "activations": "activations", "both": "weights and activations"}
-    element_dtype = DTYPES.get(estimate.dtype).element_dtype
+    element_dtypes = set(DTYPES.get(estimate.dtype).element_dtypes)
     said = []
     for accelerator in profile.accelerators:
         for memory in accelerator.memories:
-            if element_dtype not in accelerator.dtypes or memory.holds == "cache":
+            if not element_dtypes <= set(accelerator.dtypes) or memory.holds == "cache":
                 continue
             asked_bytes = held_bytes[memory.holds]
             what = (
@@ -286,7 +286,7 @@ def _caveats(
     estimate: MemoryEstimate,
     layout: MemoryLayout,
     profile: DeviceProfile,
-    element_dtype: str,
+    element_dtypes: Sequence[str],
 ) -> list[str]:
     said = []
     truncation = estimate.graph.truncation
@@ -296,13 +296,14 @@ def _caveats(
             f"The trace covers the model up to {truncation.target}{where} only, which {truncation.reason.rstrip('.')}: "
             "what comes after it is not counted."
         )
-    support = profile.dtypes.get(element_dtype)
-    if support is None:
-        said.append(f"The profile does not say whether {profile.name} computes in {element_dtype}.")
-    elif support == "emulated":
-        said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
-    elif support == "storage":
-        said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
+    for element_dtype in element_dtypes:
+        support = profile.dtypes.get(element_dtype)
+        if support is None:
+            said.append(f"The profile does not say whether {profile.name} computes in {element_dtype}.")
+        elif support == "emulated":
+            said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
+        elif support == "storage":
+            said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
     said += _estimates(profile)
     if layout.runtime_bytes == 0:
         said.append(f"The fixed cost of {estimate.runtime} itself is not counted: there is no figure for it.")
