@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "edgebudget"
 
 # A room knows the rooms of lower rank, and itself.
 RANKS = {
-    "errors": 0, "units": 0, "printable": 0, "eager": 0,
+    "errors": 0, "units": 0, "printable": 0, "eager": 0, "labels": 0, "notebook": 0,
     "registry": 1, "graph": 1, "target": 1,
     "inputs": 2, "suite": 2,
     "planning": 3, "tracing": 3,
@@ -21,7 +21,7 @@ RANKS = {
     "evidence": 8,
     "calibration": 9,
     "verdict": 10,
-    "validation": 11,
+    "validation": 11, "figures": 11,
     "report": 12,
     "reporters": 13,
     "pipeline": 14,

@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
 from edgebudget.report import Report
 from edgebudget.reporters._parts import (
-    LABELS,
     Group,
     dtypes,
     groups,

@@ -10,16 +10,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgebudget.figures.parts import peak_parts
 from edgebudget.printable import one_line
-from edgebudget.report import Report
+from edgebudget.report import Report, chosen
 from edgebudget.reporters._parts import (
     Group,
-    chosen,
     dtypes,
     groups,
     headline,
     peak_op_text,
-    peak_parts,
 )
 from edgebudget.units import format_bytes, format_signed_bytes
 from edgebudget.verdict import CheckResult, Decision
