@@ -25,7 +25,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def opened(browser: Browser, path: Path, width: int = 1100, scheme: str = "light") -> Iterator[tuple[Page, list[str]]]:
-    """Open a file; yields the page once its figures are drawn, and what went wrong: errors, and requests of anything."""
+    """Open a file; yields the page once its figures are drawn, and what went wrong: errors, requests of anything."""
     wrong: list[str] = []
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
     page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)

@@ -25,7 +25,7 @@ RANKS = {
     "report": 12,
     "reporters": 13,
     "pipeline": 14,
-    "comparison": 15,
+    "comparison": 15, "inspection": 15,
     "__init__": 16,
     "cli": 17,
     "__main__": 18,

@@ -57,7 +57,7 @@ def _matrix(report: Report) -> list[str]:
         names = (escape(group.model), escape(group.device), escape(group.runtime))
         rows.append([*names, *(cells.get(dtype, "") for dtype in columns)])
     return [
-        *_table(["Model", "Device", "Runtime", *(escape(dtype) for dtype in columns)], rows),
+        *table(["Model", "Device", "Runtime", *(escape(dtype) for dtype in columns)], rows),
         "",
         "Each cell: the verdict, and the high end of the peak. In bold: the option to take.",
     ]
@@ -80,7 +80,7 @@ def _details(group: Group) -> list[str]:
         "",
         f"Batch {first.batch}, inputs {escape(', '.join(first.inputs) or 'none')}.",
         "",
-        *_table(["Part", *(escape(option.dtype) for option in group.options)], rows),
+        *table(["Part", *(escape(option.dtype) for option in group.options)], rows),
         "",
         *reasons,
     ]
@@ -97,7 +97,8 @@ def _peak_op(option: CheckResult) -> str:
     return escape(peak_op_text(option.peak_op)) if option.peak_op else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are escaped already."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
