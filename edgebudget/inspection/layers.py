@@ -19,7 +19,8 @@ class Layer:
 
     Parameters and buffers are elements, what is tied within the layer once; `shared_numel` are those that another
     layer holds too. `weight_bytes` are parameters and buffers as stored under each dtype; `live_bytes` the most
-    activation bytes alive while an operator of the layer runs, as eager PyTorch holds them. `zero_numel` is None without real weights. Shapes are those of the first of `calls`.
+    activation bytes alive while an operator of the layer runs, as eager PyTorch holds them. `zero_numel` is None
+    without real weights. Shapes are those of the first of `calls`.
     """
 
     path: str

@@ -57,7 +57,7 @@ def marks(layer: Layer) -> str:
         said.append("shared")
     if layer.calls > 1:
         said.append(f"called {layer.calls} times")
-    if not layer.calls:
+    if not layer.calls and not any(layer.live_bytes.values()):  # a container is not called, what it holds is
         said.append("not called")
     return ", ".join(said)
 

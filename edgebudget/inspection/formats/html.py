@@ -24,9 +24,7 @@ class HtmlFormat:
 
     def render(self, inspections: Sequence[Inspection], selection: Selection) -> str:
         data: dict[str, Mapping[str, object]] = {}
-        plots: list[list[Plot]] = []
-        for inspection in inspections:
-            plots.append(_plots(inspection, data))
+        plots = [_plots(inspection, data) for inspection in inspections]
         return render_page(
             "layers.html",
             {

@@ -18,6 +18,7 @@ from edgebudget.printable import one_line
 from edgebudget.units import format_bytes
 
 _NARROW, _WIDE = 80, 160
+_NAMED = 8  # layers named behind a mark
 _ROOM_FOR_DTYPES = 110  # columns from which on the bytes under each dtype stand in the table
 
 
@@ -34,7 +35,10 @@ class TextFormat:
         console = Console(file=out, width=width, color_system=None, force_terminal=False, legacy_windows=False)
         for inspection in inspections:
             console.print(_text(f"{inspection.model}, inputs {', '.join(inspection.inputs)}"))
-            console.print(_layers(inspection, select(inspection, selection), selection, width))
+            layers = select(inspection, selection)
+            console.print(_layers(inspection, layers, selection, width))
+            for line in _marked(layers):
+                console.print(_text(line))
         if inspections:
             console.print(_totals(inspections))
         counted = {op for inspection in inspections for op in inspection.not_counted}
@@ -49,22 +53,19 @@ class TextFormat:
 
 
 def _layers(inspection: Inspection, layers: Sequence[Layer], selection: Selection, width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), expand=True)
     dtypes = inspection.dtypes if width >= _ROOM_FOR_DTYPES else ()
     first = inspection.dtypes[0] if inspection.dtypes else ""
     with_zeros = any(layer.zero_numel is not None for layer in layers)
-    with_marks = any(marks(layer) for layer in layers if layer.path)
     in_order = selection.sort == "model"  # where a folded name would break the tree that the indents draw
     table.add_column("layer", overflow="ellipsis" if in_order else "fold", no_wrap=in_order, ratio=1)
-    table.add_column("output", overflow="fold", max_width=18)
+    table.add_column("output", overflow="fold", min_width=12, max_width=14 if width < _ROOM_FOR_DTYPES else 20)
     table.add_column("parameters", justify="right", no_wrap=True)
     table.add_column("share", justify="right", no_wrap=True)
     for dtype in dtypes:
         table.add_column(_text(dtype), justify="right", no_wrap=True)
     table.add_column("alive", justify="right", no_wrap=True)
     table.add_column("mult-adds", justify="right", no_wrap=True)
-    if with_marks:
-        table.add_column("marks", overflow="fold", max_width=14)
     if with_zeros:
         table.add_column("zeros", justify="right", no_wrap=True)
     for layer in layers:
@@ -76,10 +77,22 @@ def _layers(inspection: Inspection, layers: Sequence[Layer], selection: Selectio
             *(format_bytes(layer.weight_bytes[dtype]) if layer.weight_bytes[dtype] else "-" for dtype in dtypes),
             format_bytes(layer.live_bytes[first]) if first and layer.live_bytes[first] else "-",
             _short(layer.multiply_adds),
-            *([_text(marks(layer) if layer.path else "")] if with_marks else []),
             *([said("sparsity", layer.sparsity)] if with_zeros else []),
         )
     return table
+
+
+def _marked(layers: Sequence[Layer]) -> list[str]:
+    """Return a line for each mark, with the layers that have it."""
+    holders: dict[str, list[str]] = {}
+    for layer in layers:
+        if layer.path and marks(layer):
+            holders.setdefault(marks(layer), []).append(layer.path)
+    more = {mark: len(paths) - _NAMED for mark, paths in holders.items()}
+    return [
+        f"{mark}: {', '.join(paths[:_NAMED])}{f' and {more[mark]} more' if more[mark] > 0 else ''}"
+        for mark, paths in holders.items()
+    ]
 
 
 def _name(layer: Layer, selection: Selection) -> str:
