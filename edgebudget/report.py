@@ -39,6 +39,16 @@ class ReportError:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The options of one model on one device in one runtime: a column each, by dtype."""
+
+    model: str
+    device: str
+    runtime: str
+    options: tuple[CheckResult, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """`decision` is that of the worst (model, device) pair, each as good as its best option; ERROR when `errors` is not
     empty. `generated_at` is ISO 8601 in UTC. `layouts` are those of the options to draw over time, see `to_draw`;
@@ -59,6 +69,13 @@ class Report:
             grouped.setdefault((result.model, result.device), []).append(result)
         return {pair: tuple(options) for pair, options in grouped.items()}
 
+    def groups(self) -> list[Group]:
+        """Return the options by model, device and runtime, in the order they were asked for."""
+        grouped: dict[tuple[str, str, str], list[CheckResult]] = {}
+        for result in self.results:
+            grouped.setdefault((result.model, result.device, result.runtime), []).append(result)
+        return [Group(*key, tuple(options)) for key, options in grouped.items()]
+
     def for_device(self, device: str) -> "Report":
         """Return the part of the report that concerns `device`, with its own decision."""
         results = tuple(r for r in self.results if r.device == device)
@@ -71,6 +88,14 @@ class Report:
             layouts={key: layout for key, layout in self.layouts.items() if key.device == device},
             profiles={name: profile for name, profile in self.profiles.items() if name == device},
         )
+
+    def _repr_html_(self) -> str:
+        """Return the bars against the budget, for notebooks: no script, so that it shows wherever a notebook does."""
+        from edgebudget.figures.notebook import report_html
+
+        drawn = [(f"{g.model} on {g.device}, {g.runtime}", g.options) for g in self.groups()]
+        failed = [f"{e.model}: {e.message} {e.hint}" for e in self.errors]
+        return report_html(str(self.decision), drawn, failed)
 
 
 def chosen(options: Iterable[CheckResult]) -> CheckResult:

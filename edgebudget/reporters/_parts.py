@@ -1,7 +1,7 @@
 """What the formats share: which numbers a report shows, in which order and under which words."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TypeAlias
 
 from edgebudget.report import Report
@@ -9,24 +9,6 @@ from edgebudget.runtimes.interface import PeakOp
 from edgebudget.verdict import CheckResult, Decision
 
 Value: TypeAlias = "bool | int | str | list[str] | dict[str, int | str] | None"
-
-
-@dataclass(frozen=True)
-class Group:
-    """The options of one model on one device in one runtime: a column each, by dtype."""
-
-    model: str
-    device: str
-    runtime: str
-    options: tuple[CheckResult, ...]
-
-
-def groups(report: Report) -> list[Group]:
-    """Return the report's options by model, device and runtime, in the order they were asked for."""
-    grouped: dict[tuple[str, str, str], list[CheckResult]] = {}
-    for result in report.results:
-        grouped.setdefault((result.model, result.device, result.runtime), []).append(result)
-    return [Group(*key, tuple(options)) for key, options in grouped.items()]
 
 
 def dtypes(report: Report) -> list[str]:

@@ -11,11 +11,9 @@ from edgebudget.figures.page import render_page
 from edgebudget.labels import LABELS
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.profiles.show import DetailRow, detail_rows
-from edgebudget.report import OptionKey, Report, key_of, to_draw
+from edgebudget.report import Group, OptionKey, Report, key_of, to_draw
 from edgebudget.reporters._parts import (
-    Group,
     dtypes,
-    groups,
     headline,
     number,
     peak_op_text,
@@ -42,7 +40,7 @@ class HtmlReporter:
     suffix: str = ".html"
 
     def render(self, report: Report) -> str:
-        shown = groups(report)
+        shown = report.groups()
         figures, data = _figures(report, shown[:SECTIONS])
         sized = sum(result.raw_peak_bytes is not None for result in report.results)
         return render_page(

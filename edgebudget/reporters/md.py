@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
-from edgebudget.report import Report
+from edgebudget.report import Group, Report
 from edgebudget.reporters._parts import (
-    Group,
     dtypes,
-    groups,
     headline,
     number,
     peak_op_text,
@@ -34,7 +32,7 @@ class MarkdownReporter:
         lines = ["# Memory verdict", "", f"**{escape(headline(report))}**", ""]
         if report.results:
             lines += [*_matrix(report), ""]
-        for group in groups(report):
+        for group in report.groups():
             lines += [*_details(group), ""]
         if report.errors:
             lines += ["## Not estimated", ""]
@@ -52,7 +50,7 @@ def escape(text: str) -> str:
 def _matrix(report: Report) -> list[str]:
     columns = dtypes(report)
     rows = []
-    for group in groups(report):
+    for group in report.groups():
         cells = {option.dtype: _verdict(option) for option in group.options}
         names = (escape(group.model), escape(group.device), escape(group.runtime))
         rows.append([*names, *(cells.get(dtype, "") for dtype in columns)])

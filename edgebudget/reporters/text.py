@@ -12,11 +12,9 @@ from rich.text import Text
 
 from edgebudget.figures.parts import peak_parts
 from edgebudget.printable import one_line
-from edgebudget.report import Report, chosen
+from edgebudget.report import Group, Report, chosen
 from edgebudget.reporters._parts import (
-    Group,
     dtypes,
-    groups,
     headline,
     peak_op_text,
 )
@@ -60,7 +58,7 @@ class TextReporter:
 
 def _tables(report: Report) -> dict[tuple[str, str], list[Group]]:
     tables: dict[tuple[str, str], list[Group]] = {}
-    for group in groups(report):
+    for group in report.groups():
         tables.setdefault((group.device, group.runtime), []).append(group)
     return tables
 
