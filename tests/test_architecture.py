@@ -23,7 +23,7 @@ RANKS = {
     "verdict": 10,
     "validation": 11, "figures": 11,
     "report": 12,
-    "reporters": 13,
+    "reporters": 13, "timeline": 13,
     "pipeline": 14,
     "comparison": 15, "inspection": 15,
     "__init__": 16,
