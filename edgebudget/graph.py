@@ -1,8 +1,8 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages and tensors, which a trace makes by the thousand,
-are named tuples: they take a third of the time of a frozen dataclass to make.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages, tensors and operators, which a trace makes by the
+thousand, are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
 from collections.abc import Iterator, Mapping
@@ -97,15 +97,14 @@ class TensorSpec(NamedTuple):
         return self.numel * ITEMSIZE[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids
     in order. An output that shares its storage with an input is a view or the result of an in-place operator.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     target: str
     module: str
     args: tuple[Arg, ...]
@@ -156,12 +155,12 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple(s for s in self.storages if s.role in _WEIGHTS)
+        return tuple([s for s in self.storages if s.role in _WEIGHTS])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple(s for s in self.storages if s.role not in _WEIGHTS)
+        return tuple([s for s in self.storages if s.role not in _WEIGHTS])
 
     @cached_property
     def parameter_numel(self) -> int:
@@ -181,7 +180,7 @@ class TracedGraph:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people read for each operator: the module that runs it, and its name."""
-        return tuple(f"{op.module}: {op.name}" if op.module else op.name for op in self.ops)
+        return tuple([f"{op.module}: {op.name}" if op.module else op.name for op in self.ops])
 
     def of_role(self, *roles: Role) -> Iterator[Storage]:
         """Yield the storages with one of `roles`, in the order they came to be."""

@@ -7,7 +7,7 @@ operators of xnnpack_quantizer_utils.py).
 
 from dataclasses import dataclass
 
-from edgebudget.dtypes._floating import hold_as
+from edgebudget.dtypes._floating import hold_all
 from edgebudget.dtypes.interface import Assignment, Held
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
 
@@ -49,16 +49,16 @@ def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assign
     inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.
     """
     covered, quantized = _propagate(graph, coverage)
-    held = [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages]
+    held = hold_all(graph, "float32")
     _hold_weights(graph, covered, held)
     outputs = set(graph.outputs)
     wide = {  # storages that some tensor needs as float32
-        tensor.storage
+        tensor[4]
         for tensor, narrow in zip(graph.tensors, quantized, strict=True)
-        if tensor.dtype in FLOATING and (not narrow or tensor.id in outputs)
+        if (not narrow or tensor[0] in outputs) and tensor[3] in FLOATING
     }
     for storage in graph.activations:
-        if storage.id not in wide and storage.dtype in FLOATING:
+        if storage.dtype in FLOATING and storage.id not in wide:
             held[storage.id] = Held("int8", storage.numel)
     return Assignment(option, tuple(held), frozenset(covered))
 
@@ -74,9 +74,10 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
         if not takes and op.inputs:
             if name in coverage.following:
                 takes = all(
-                    quantized[t]
-                    for t in op.inputs
-                    if tensors[t].dtype in FLOATING and not storages[tensors[t].storage].role.is_weight
+                    [
+                        quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
+                        for t in op.inputs
+                    ]
                 )
             elif name == "batch_norm":
                 takes = op.inputs[0] in weighted_outputs
@@ -90,23 +91,29 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
 
 
 def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> None:
+    tensors = graph.tensors
     weights = {s.id for s in graph.weights if s.dtype in FLOATING}
     channels: dict[int, int] = {}
     biases: set[int] = set()
-    elsewhere: set[int] = set()
+    others: list[Op] = []
     for op in graph.ops:
-        read = [(position, t, s) for position, t in enumerate(op.inputs) if (s := graph.tensors[t].storage) in weights]
-        if not read:
+        if op.index not in covered or op.name not in WEIGHTED:
+            others.append(op)
             continue
-        if op.index in covered and op.name in WEIGHTED:
-            for position, t, storage in read:
+        for position, t in enumerate(op.inputs[1:3], 1):
+            storage = tensors[t].storage
+            if storage in weights:
                 if position == 1:
-                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, graph.tensors[t].shape))
-                elif position == 2:
+                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, tensors[t].shape))
+                else:
                     biases.add(storage)
-        elif not _only_views(graph, op):
-            elsewhere.update(storage for _, _, storage in read)
-    for storage in channels.keys() | biases:
+    integers = channels.keys() | biases
+    elsewhere: set[int] = set()
+    for op in others:
+        read = integers.intersection([tensors[t].storage for t in op.inputs])
+        if read and not _only_views(graph, op):
+            elsewhere |= read
+    for storage in integers:
         numel, as_float = graph.storages[storage].numel, held[storage]
         if storage in channels:
             integer = Held("int8", numel, channels[storage] * (SCALE_NBYTES + ZERO_POINT_NBYTES))
