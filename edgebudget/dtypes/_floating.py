@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from edgebudget.dtypes.interface import Assignment, Held
 from edgebudget.graph import FLOATING, ITEMSIZE, TracedGraph
 
-
 _AS_THEY_ARE = frozenset(ITEMSIZE) - FLOATING
 
 
