@@ -124,7 +124,7 @@ class _Makers:
         self.graph = graph
         self.work = work
         self.weights = weights
-        self.calls: dict[str, list["Call"]] = {}
+        self.calls: dict[str, list[Call]] = {}
         for call in calls:
             self.calls.setdefault(call.path, []).append(call)
         self.held = {dtype: assign(DTYPES.get(dtype), graph).total_nbytes for dtype in dtypes}
