@@ -14,7 +14,7 @@ from edgebudget.planning import Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
-from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
+from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Delegate, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
@@ -107,6 +107,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     for delegate in delegates.values():
         stored |= delegate.stored  # the file holds one copy of what several delegates read
     storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    storage += CALL_FILE_BYTES * sum(step.delegate < 0 for step in steps)
     timeline, numel = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
