@@ -1,13 +1,13 @@
 """The whole way from a traced graph to what ONNX Runtime executes on an instruction set."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization, weights
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
-from edgebudget.runtimes._onnxruntime.load import Exported
+from edgebudget.runtimes._onnxruntime.load import FILE_INITIALIZER_BYTES, FILE_QUANTIZED_INITIALIZER_BYTES, Exported
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
@@ -37,14 +37,14 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     lowering = Lowering(traced, level=1 if int8 else 2, as_exported=frozenset().union(*by_weights.values()))
     graph = lowering.run()
     graph.prune()
-    depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
+    depths = _depths(traced, [node.op for node in graph.nodes.values()])
     optimizers.push_transposes(graph)
     node_count = len(depths)
     input_count = graph.input_count
     typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph, int8)
-        depths = () if lowering.rewritten else depths
+        depths = () if lowering.rewritten else _depths(traced, added.exported_ops)
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
         for more in _quantize_weights(graph, by_weights):
@@ -58,7 +58,8 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     initializers = written
     if not int8:
         folds, initializers = _needed(lowering.folds, written)
-    exported = Exported(initializers, node_count, input_count, typed_count, depths)
+    name_nbytes = FILE_QUANTIZED_INITIALIZER_BYTES if int8 else FILE_INITIALIZER_BYTES
+    exported = Exported(initializers, node_count, input_count, typed_count, depths, name_nbytes)
     optimizers.fuse_activations(graph)
     if int8:
         quantization.to_channels_last(graph)
@@ -80,6 +81,11 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
     return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
+
+
+def _depths(traced: TracedGraph, operators: Iterable[int]) -> tuple[int, ...]:
+    """How deep in the module tree each operator stands."""
+    return tuple(traced.ops[index].module.count(".") + 2 for index in operators)
 
 
 def _under(option: str, options: Sequence[str]) -> frozenset[int]:
