@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from edgebudget.dtypes import DTYPES, Assignment, assign
-from edgebudget.graph import Role, TracedGraph
+from edgebudget.graph import Role, TracedGraph, once_per_graph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 from edgebudget.target import GENERIC, Target
@@ -78,4 +78,9 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
 
 def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
     nbytes = assignment.total_nbytes
-    return sum([nbytes[s.id] for s in graph.weights if s.role is role])
+    return sum([nbytes[i] for i in _ids_by_role(graph)[role]])
+
+
+@once_per_graph
+def _ids_by_role(graph: TracedGraph) -> dict[Role, list[int]]:
+    return {role: [s.id for s in graph.of_role(role)] for role in (Role.PARAMETER, Role.BUFFER)}

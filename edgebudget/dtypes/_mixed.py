@@ -76,7 +76,7 @@ class MixedOption:
             elif ways:
                 held[storage.id] = ways[0]  # what makes it
         covered = frozenset().union(*(assignment.covered for assignment in made.values()))
-        return Assignment(self.name, tuple(held), covered)
+        return Assignment.of(self.name, held, covered)
 
     def _unmatched(self, glob: str, modules: Iterable[str]) -> UsageError:
         named = sorted(module for module in modules if module)

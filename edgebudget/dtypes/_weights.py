@@ -70,7 +70,7 @@ def assign_weights(
         was = held[weight.storage]
         both = Held(was.dtype, was.nbytes + small.nbytes, small.quantization_nbytes)
         held[weight.storage] = both if weight.storage in elsewhere else small
-    return Assignment(option, tuple(held), frozenset(covered))
+    return Assignment.of(option, held, frozenset(covered))
 
 
 def linear_weights(graph: TracedGraph) -> frozenset[int]:

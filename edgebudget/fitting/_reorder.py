@@ -104,7 +104,7 @@ def _in_order(graph: TracedGraph, order: Sequence[int]) -> TracedGraph:
         )
         for s in graph.storages
     )
-    ops = tuple(graph.ops[old]._replace(index=new) for new, old in enumerate(order))
+    ops = tuple([graph.ops[old]._replace(index=new) for new, old in enumerate(order)])
     return replace(graph, ops=ops, storages=storages)
 
 

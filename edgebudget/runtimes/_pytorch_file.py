@@ -4,12 +4,12 @@ The container is exact (caffe2/serialize/inline_container.cc); the pickle's size
 torch 2.15 and torchao 0.18. Names are those of a file called `model.pt`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from edgebudget.dtypes._static import SCALE_NBYTES, ZERO_POINT_NBYTES
 from edgebudget.dtypes.interface import Assignment
-from edgebudget.graph import Role, TracedGraph
-from edgebudget.planning import align
+from edgebudget.graph import Role, TracedGraph, once_per_graph
 
 ALIGNMENT = 64  # .storage_alignment
 LOCAL_HEADER_BYTES, CENTRAL_HEADER_BYTES, DESCRIPTOR_BYTES, END_BYTES = 30, 46, 16, 98
@@ -27,28 +27,36 @@ QUANTIZED_PICKLE_BYTES: Mapping[str, tuple[int, int]] = {
 
 def state_dict_nbytes(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> int:
     """Return the bytes of the file: parameters and persistent buffers, scales and zero points, headers. Pure."""
-    nbytes: dict[int, tuple[int, ...]] = {}  # storage -> its records
     quantized = _quantized(graph, held, options)
-    for storage in (s for s in graph.weights if s.role is not Role.CONSTANT and s.persistent):
-        of = held.held[storage.id]
-        if storage.id in quantized:
+    if not quantized:
+        nbytes = held.total_nbytes
+        return _zip_nbytes(_plain_pickle_nbytes(graph), [nbytes[i] for i in _saved(graph)])
+    records: list[int] = []
+    for i in _saved(graph):
+        of = held.held[i]
+        if i in quantized:
             pairs = of.quantization_nbytes // (SCALE_NBYTES + ZERO_POINT_NBYTES)
-            nbytes[storage.id] = (of.nbytes, pairs * SCALE_NBYTES, pairs * ZERO_POINT_NBYTES)
+            records += (of.nbytes, pairs * SCALE_NBYTES, pairs * ZERO_POINT_NBYTES)
         else:
-            nbytes[storage.id] = (of.total_nbytes,)
-    names = {
-        name: [s for s in storages if s in nbytes]
-        for entries in (graph.parameters, graph.buffers)
-        for name, storages in entries.items()
-    }
-    kept = {name: storages for name, storages in names.items() if storages}
-    records = [size for sizes in nbytes.values() for size in sizes]
-    pickled = _pickle_nbytes(kept, {s: quantized[s] for s in nbytes if s in quantized}, graph.modules)
-    return _zip_nbytes(pickled, records)
+            records.append(of.total_nbytes)
+    return _zip_nbytes(_pickle_nbytes(graph, quantized), records)
+
+
+@once_per_graph
+def _saved(graph: TracedGraph) -> tuple[int, ...]:
+    """Return the storages that the file holds."""
+    return tuple([s.id for s in graph.weights if s.role is not Role.CONSTANT and s.persistent])
+
+
+@once_per_graph
+def _plain_pickle_nbytes(graph: TracedGraph) -> int:
+    return _pickle_nbytes(graph, {})
 
 
 def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> dict[int, str]:
     """Return the option of each storage that holds a quantized weight and nothing else."""
+    if QUANTIZED_PICKLE_BYTES.keys().isdisjoint(options):
+        return {}
     return {
         graph.tensors[graph.ops[index].inputs[1]].storage: options[index]
         for index in held.covered
@@ -56,24 +64,36 @@ def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> 
     }
 
 
-def _pickle_nbytes(names: Mapping[str, Sequence[int]], quantized: Mapping[int, str], modules: Collection[str]) -> int:
-    nbytes = PICKLE_BYTES + sum(len(path) + PICKLE_MODULE_BYTES for path in modules)
-    nbytes += sum(QUANTIZED_PICKLE_BYTES[option][0] for option in set(quantized.values()))
-    for position, (name, storages) in enumerate(names.items()):
-        plain = PICKLE_TENSOR_BYTES if position < PICKLE_MANY else PICKLE_MANY_TENSOR_BYTES
-        option = quantized.get(storages[0])
-        nbytes += len(name) + (plain if option is None else QUANTIZED_PICKLE_BYTES[option][1])
-    return nbytes
+def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
+    saved = set(_saved(graph))
+    names = [(name, of[0]) for entries in (graph.parameters, graph.buffers) for name, of in entries.items()]
+    names = [(name, storage) for name, storage in names if storage in saved]
+    few = min(len(names), PICKLE_MANY)
+    nbytes = PICKLE_BYTES + sum(map(len, graph.modules)) + PICKLE_MODULE_BYTES * len(graph.modules)
+    nbytes += sum([len(name) for name, _ in names])
+    nbytes += few * PICKLE_TENSOR_BYTES + (len(names) - few) * PICKLE_MANY_TENSOR_BYTES
+    classes = [(at, quantized[storage]) for at, (_, storage) in enumerate(names) if storage in quantized]
+    for at, option in classes:
+        plain = PICKLE_TENSOR_BYTES if at < PICKLE_MANY else PICKLE_MANY_TENSOR_BYTES
+        nbytes += QUANTIZED_PICKLE_BYTES[option][1] - plain
+    return nbytes + sum([QUANTIZED_PICKLE_BYTES[option][0] for option in {option for _, option in classes}])
 
 
 def _zip_nbytes(pickle_nbytes: int, records: Sequence[int]) -> int:
-    entries = [("data.pkl", pickle_nbytes), (".format_version", 1), (".storage_alignment", 2), ("byteorder", 6)]
-    entries += [(f"data/{i}", nbytes) for i, nbytes in enumerate(records)]
-    entries += [("version", 2), (".data/serialization_id", 40)]
-    offset = central = 0
-    for name, nbytes in entries:
-        length = len("model/") + len(name)
-        start = align(offset + LOCAL_HEADER_BYTES + length + PADDING_HEADER_BYTES, ALIGNMENT)
-        offset = start + nbytes + DESCRIPTOR_BYTES
-        central += CENTRAL_HEADER_BYTES + length
-    return offset + central + END_BYTES
+    """Each entry is a header, a name, padding, aligned data and a descriptor; so what one needs of padding follows from
+    the size of the one before and its own name. The central directory names all of them again."""
+    lengths = _name_lengths(len(records))
+    sizes = [pickle_nbytes, 1, 2, 6, *records, 2, 40]
+    before = LOCAL_HEADER_BYTES + PADDING_HEADER_BYTES
+    ends = [0, *[nbytes + DESCRIPTOR_BYTES for nbytes in sizes[:-1]]]  # modulo the alignment
+    padding = sum([-(end + before + length) % ALIGNMENT for end, length in zip(ends, lengths, strict=True)])
+    entries = sum(sizes) + padding + 2 * sum(lengths)
+    return entries + len(lengths) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
+
+
+@lru_cache(maxsize=64)
+def _name_lengths(records: int) -> tuple[int, ...]:
+    """Return the lengths of the entries' names: of the pickle, 1, 2 and 6 bytes, of `records`, then of 2 and 40."""
+    before = ("data.pkl", ".format_version", ".storage_alignment", "byteorder")
+    names = (*before, *[f"data/{i}" for i in range(records)], "version", ".data/serialization_id")
+    return tuple([len("model/") + len(name) for name in names])

@@ -32,7 +32,7 @@ def hold(option: DtypeOption, graph: TracedGraph) -> Assignment:
         weight = graph.tensors[graph.ops[index].inputs[1]] if options[index] == "int4-weight-only" else None
         if weight is not None and held[weight.storage].dtype == "int4":
             held[weight.storage] = Held("int8", weight.numel, held[weight.storage].quantization_nbytes)
-    return Assignment(assigned.option, tuple(held), assigned.covered)
+    return Assignment.of(assigned.option, held, assigned.covered)
 
 
 def add_scratch(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from edgebudget.dtypes import DtypeOption
-from edgebudget.graph import ITEMSIZE, TracedGraph
-from edgebudget.planning import Buffer, live_bytes
+from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.planning import live_bytes
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
@@ -12,6 +12,8 @@ from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
+
+_new = tuple.__new__
 
 RUNTIME_BYTES = 238_780_416
 """What a process holds once it has imported torch and run a first small model: resident, interpreter included.
@@ -49,8 +51,8 @@ class _PyTorch:
         held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
-        buffers = [Buffer(s.id, nbytes[s.id], s.born, s.dies) for s in graph.activations]
-        curve = live_bytes(buffers, steps)
+        tensors = [_new(LiveTensor, (name, nbytes[i], first, last)) for i, name, first, last in _lifetimes(graph)]
+        curve = live_bytes(tensors, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         quantized = {index for index in held.covered if options[index] in TAKEN}
         add_scratch(graph, options, quantized, kernels_of(target), scratch)
@@ -59,7 +61,7 @@ class _PyTorch:
             if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
                 continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
-            before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
+            before = sum(nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
             for step in range(fused.first, fused.last + 1):
                 curve[step], scratch[step] = before, fused.peak_bytes
         alive_peak = max(curve)
@@ -74,10 +76,8 @@ class _PyTorch:
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
-            activation_total_bytes=sum(b.nbytes for b in buffers),
-            activation_peak_numel=sum(
-                s.nbytes // ITEMSIZE[s.dtype] for s in graph.activations if s.born <= at_alive_peak <= s.dies
-            ),
+            activation_total_bytes=sum([nbytes[i] for i, _, _, _ in _lifetimes(graph)]),
+            activation_peak_numel=sum([s.numel for s in graph.activations if s.born <= at_alive_peak <= s.dies]),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
@@ -87,18 +87,18 @@ class _PyTorch:
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
-            tensors=tuple(
-                [
-                    LiveTensor(
-                        s.name, nbytes[s.id], s.born if s.born > 0 else 0, s.dies if s.dies < steps else steps - 1
-                    )
-                    for s in graph.activations
-                ]
-            ),
+            tensors=tuple(tensors),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,
         )
+
+
+@once_per_graph
+def _lifetimes(graph: TracedGraph) -> list[tuple[int, str, int, int]]:
+    """Return of each activation its storage and name, and the first and last operator at which it is held."""
+    end = max(len(graph.ops), 1) - 1
+    return [(s.id, s.name, max(s.born, 0), min(s.dies, end)) for s in graph.activations]
 
 
 RUNTIME = _PyTorch()

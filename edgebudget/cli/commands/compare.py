@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def compare(
     models: options.Models = None,
     device: options.Devices = None,
+    profiles: options.Profiles = None,
     dtype: options.Dtypes = "float32,float16,int8",
     runtime: options.Runtimes = "",
     form: Annotated[
@@ -43,7 +44,7 @@ def compare(
 
     if form not in ("csv", "md"):
         raise UsageError(f"compare does not write {form!r}.", "Use --format csv or --format md.")
-    request = options.build_request(device, dtype, runtime)
+    request = options.build_request(device, dtype, runtime, profiles=profiles)
     if out != "-":
         prepare_folder(Path(out).parent)
     chosen = models or list(MOBILE_SUITE)
