@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.fitting._traces import image_size, trace_again, with_image_size
+from edgebudget.fitting._traces import trace_again
 from edgebudget.fitting.interface import Case, Proposal
+from edgebudget.sources._images import image_size, with_image_size
 
 STEPS = (1, 2, 4, 8, 16, 32)
 """Differences in height to try: a model whose strides must come out even takes only some sizes."""

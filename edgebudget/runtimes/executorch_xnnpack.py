@@ -19,7 +19,7 @@ from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
-from edgebudget.runtimes._xnnpack.quantize import quantize
+from edgebudget.runtimes._xnnpack.quantize import hold, quantize
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -81,9 +81,11 @@ class _ExecutorchXnnpack:
         quantization = quantize(graph, functional, options)
         edge = lower(graph, functional, quantization, element)
         layout = _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
-        if "qb4w" not in quantization.weights.values():
+        if not quantization.weights:
             return layout
-        return replace(layout, notes=(*layout.notes, _GROUPED_NOTE))
+        grouped = "qb4w" in quantization.weights.values()
+        notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
+        return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
 
 
 def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:

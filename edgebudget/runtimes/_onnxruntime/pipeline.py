@@ -11,9 +11,6 @@ from edgebudget.runtimes._onnxruntime.load import FILE_INITIALIZER_BYTES, FILE_Q
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
 
-WEIGHT_OPTIONS = ("int8-dynamic", "int8-weight-only", "int4-weight-only")
-"""Options of which ONNX Runtime's quantizers rewrite the exported file, before a session optimizes it."""
-
 
 @dataclass(frozen=True)
 class Program:
@@ -33,7 +30,7 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     channel block of the layout pass, 1 for none (Arm)."""
     arm = block == 1
     int8 = _under("int8", options)
-    by_weights = {name: _under(name, options) for name in WEIGHT_OPTIONS}
+    by_weights = {name: _under(name, options) for name in weights.WEIGHT_OPTIONS}
     lowering = Lowering(traced, level=1 if int8 else 2, as_exported=frozenset().union(*by_weights.values()))
     graph = lowering.run()
     graph.prune()
@@ -93,7 +90,7 @@ def _under(option: str, options: Sequence[str]) -> frozenset[int]:
 
 
 def _quantize_weights(graph: Graph, by_weights: Mapping[str, frozenset[int]]) -> Iterator[weights.Added]:
-    """Rewrite what each option of `WEIGHT_OPTIONS` covers."""
+    """Rewrite what each option of `weights.WEIGHT_OPTIONS` covers."""
     if by_weights["int8-dynamic"]:
         yield weights.quantize_dynamically(graph, by_weights["int8-dynamic"])
     for option, bits in (("int8-weight-only", 8), ("int4-weight-only", 4)):

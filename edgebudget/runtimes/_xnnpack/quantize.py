@@ -8,11 +8,14 @@ float, with a convert on each side.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgebudget.dtypes._weights import linear_weights, takes_groups
+from edgebudget.dtypes._static import SCALE_NBYTES
+from edgebudget.dtypes._weights import linear_weights, takes_groups, with_weights
 from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
+from edgebudget.dtypes.interface import Assignment, DtypeOption, Held
 from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.runtimes._functional import Functional, Node
 from edgebudget.runtimes._xnnpack.edge import Weights
+from edgebudget.runtimes._xnnpack.operators import GROUP_SCALE_BYTES
 
 # _is_share_obs_or_fq_op, xnnpack_quantizer_utils.py
 SHARING = frozenset({
@@ -57,6 +60,22 @@ def quantize(graph: TracedGraph, functional: Functional, options: Sequence[str])
         return Quantization(weights=weights)
     static = _quantize_statically(functional, frozenset(i for i, option in enumerate(options) if option == "int8"))
     return Quantization(static.values, static.operators, weights)
+
+
+def hold(option: DtypeOption, graph: TracedGraph, weights: Mapping[int, Weights]) -> Assignment:
+    """Return how the program holds each storage where the operators in `weights` have integer ones."""
+    options = option.by_operator(graph)
+    plain = {index for index, name in enumerate(options) if name not in ("int8-dynamic", "int4-weight-only")}
+    held: dict[int, tuple[int, Held]] = {}
+    for index, form in weights.items():
+        op = graph.ops[index]
+        weight = graph.tensors[op.inputs[1]]
+        channels = weight.shape[1 if op.name.startswith("conv_transpose") else 0]
+        if form == "qb4w":
+            held[index] = (1, Held("int4", weight.numel // 2, weight.numel // GROUP_NUMEL * GROUP_SCALE_BYTES))
+        else:
+            held[index] = (1, Held("int8", weight.numel, channels * SCALE_NBYTES))
+    return with_weights(option.assign_part(graph, plain), graph, held)
 
 
 def _readers(functional: Functional) -> dict[int, list[Node]]:
