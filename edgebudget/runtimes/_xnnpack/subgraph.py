@@ -252,9 +252,12 @@ def _is_unary(node: XnnNode) -> bool:
 
 
 def _fuse(op: EdgeOp, graph: EdgeGraph, readers: Readers, skip: set[int]) -> EdgeOp:
-    """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp."""
+    """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp.
+
+    FuseBatchNormPass needs a weight that is a parameter itself: one in 4 bits is dequantized first.
+    """
     final = op
-    if op.target in ("convolution", "linear"):
+    if op.target in ("convolution", "linear") and op.weights != "qb4w":
         follower = _sole_reader(final, graph, readers)
         if follower is not None and follower.target == "batch_norm":
             skip.add(id(follower))
