@@ -11,14 +11,13 @@ from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
 from edgebudget.runtimes._executorch_values import (
     CONSTANT_ALIGNMENT,
-    PAGE_BYTES,
     Census,
     census,
     loading_bytes,
-    malloc_bytes,
     method_heap_bytes,
     program_bytes,
 )
+from edgebudget.runtimes._glibc import PAGE_BYTES, usable_bytes
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -80,7 +79,7 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     at = curve.index(peak)
     word = target.pointer_bytes
     workspace = max((_scratch_bytes(planned.program, step) for step in steps), default=0)
-    heap = malloc_bytes(plan.nbytes, word) + method_heap_bytes(planned.values, word) + MODULE_BYTES
+    heap = usable_bytes(plan.nbytes, pointer_bytes=word) + method_heap_bytes(planned.values, word) + MODULE_BYTES
     described = program_bytes(planned.values)
     storage = described + planned.constant_bytes
     in_ram = target.weights_in == "ram"

@@ -7,7 +7,7 @@ from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
-from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
+from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, Session
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -60,8 +60,13 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    loading = load(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
-    runs = simulate(planned, loading.arena)
+    session = Session(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
+    heap, arena = session.heap, session.arena
+    load_heap, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
+    heap.reset_peaks()
+    heap.hold(FRAME_NODE_BYTES * len(order))
+    simulate(planned, arena)
+    taken = sum(arena.regions)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
     bound = max(curve)
@@ -72,16 +77,18 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     peak_op = graph.ops[order[at].op] if order else None
     return MemoryLayout(
         activation_lower_bound_bytes=bound,
-        activation_bytes=runs.nbytes - min(scratch, runs.nbytes - bound),
+        activation_bytes=taken - min(scratch, taken - bound),
         activation_total_bytes=sum(program.graph.values[v].nbytes for node in order for v in node.outputs),
         activation_peak_numel=sum(
             b.nbytes // program.graph.values[b.id].itemsize for b in planned.lifetimes if b.first <= at <= b.last
         ),
-        workspace_bytes=min(scratch, runs.nbytes - bound) + max(loading.weight_nbytes - stored, 0),
-        load_heap_bytes=loading.peak_nbytes,
-        inference_heap_bytes=loading.nbytes + runs.nbytes + FRAME_NODE_BYTES * len(order),
+        workspace_bytes=min(scratch, taken - bound) + max(session.weight_nbytes - stored, 0),
+        load_heap_bytes=load_heap,
+        inference_heap_bytes=heap.peak_live_nbytes,
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
+        load_kept_bytes=load_resident - load_heap,
+        inference_kept_bytes=heap.peak_resident_nbytes - heap.peak_live_nbytes,
         storage_bytes=program.exported.file_nbytes(program.graph),
         runtime_bytes=RUNTIME_BYTES,
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),

@@ -93,12 +93,8 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
             ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
         ]
         processes = [
-            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes + fixed),
-            (
-                "inference process",
-                m.inference_process_bytes,
-                layout.inference_heap_bytes + layout.inference_mapped_bytes + fixed,
-            ),
+            ("load process", m.load_process_bytes, layout.load_resident_bytes + fixed),
+            ("inference process", m.inference_process_bytes, layout.inference_resident_bytes + fixed),
         ]
         figures += [figure for figure in processes if figure[1] >= PROCESS_FLOOR_BYTES]
     return figures
