@@ -38,6 +38,7 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph)
+        optimizers.gathers_to_split(graph)
         depths = () if lowering.rewritten else depths
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
@@ -67,6 +68,8 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
             node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
+        elif node.kind in ("QGemm", "QLinearMatMul"):
+            node.scratch = quantization.product_scratch(graph, node)
     return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
 
 
