@@ -54,12 +54,12 @@ def scatter_weights(module: torch.nn.Module) -> None:
         for parameter in module.parameters():
             if parameter.is_floating_point():
                 spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
-                parameter += _noise(parameter, generator) * (spread or 1.0)
+                parameter.add_(_noise(parameter, generator) * (spread or 1.0))
         for name, buffer in module.named_buffers():
             if name.endswith("running_mean"):
-                buffer += _noise(buffer, generator)
+                buffer.add_(_noise(buffer, generator))
             elif name.endswith("running_var"):
-                buffer *= _noise(buffer, generator).exp()
+                buffer.mul_(_noise(buffer, generator).exp())
 
 
 def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -68,6 +68,7 @@ class Heap:
         self._free: dict[int, int] = {}  # start -> size
         self._free_ends: dict[int, int] = {}  # end -> start
         self._aside: dict[int, int] = {}  # ends of aligned blocks in the cache: size -> how many
+        self._aside_full = False
         self._touched: list[tuple[int, int]] = []  # stretches below the break that were written to, by address
 
     def malloc(self, nbytes: int, alignment: int = 0, written_nbytes: int | None = None) -> Block:
@@ -116,6 +117,7 @@ class Heap:
     def hold(self, nbytes: int) -> list[Block]:
         """Return blocks of a page and less that hold `nbytes` together: a share of what a program keeps in small ones."""
         self._aside.clear()
+        self._aside_full = False
         whole, rest = divmod(max(nbytes, 0), PAGE_BYTES)
         return [self.malloc(PAGE_BYTES - 8) for _ in range(whole)] + ([self.malloc(rest - 8)] if rest > 32 else [])
 
@@ -123,8 +125,12 @@ class Heap:
         """Let both peaks begin at what is there now."""
         self.peak_live_nbytes, self.peak_resident_nbytes = self.live_nbytes, self.resident_nbytes
 
+    def fill_caches(self) -> None:
+        """Let the caches be full, as many small blocks leave them when they are freed: until `hold` uses them up."""
+        self._aside_full = True
+
     def _put_aside(self, start: int, size: int) -> None:
-        if self._aside.get(size, 0) < CACHED_COUNT:
+        if not self._aside_full and self._aside.get(size, 0) < CACHED_COUNT:
             self._aside[size] = self._aside.get(size, 0) + 1
         else:
             self._release(start, size)

@@ -36,7 +36,7 @@ class MemoryLayout:
     `inference_heap_bytes` are the heap's peaks while loading and while running (weights as held, activations,
     workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks. `*_kept_bytes`
     are what the process holds beyond all these at its own peaks: pages that the allocator keeps of what was freed, less
-    what it gave out and nothing has written to; they may be negative.
+    what it gave out and nothing has written to, and less code that only running touches; they may be negative.
     `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes).
     """
 
@@ -69,6 +69,11 @@ class MemoryLayout:
     def inference_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of inference, the runtime left out."""
         return self.inference_heap_bytes + self.inference_mapped_bytes + self.inference_kept_bytes
+
+    @property
+    def resident_peak_bytes(self) -> int:
+        """The larger of the two, with the runtime: what the system charges the process."""
+        return max(self.load_resident_bytes, self.inference_resident_bytes) + self.runtime_bytes
 
 
 @dataclass(frozen=True, slots=True)

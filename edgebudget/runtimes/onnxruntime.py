@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
+from edgebudget.runtimes._glibc import Heap
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, Session
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
+from edgebudget.units import format_bytes
 
 RUNTIME_BYTES = 8_600 * 1024
 """Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`, measured
@@ -96,8 +98,15 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         tensors=tuple(_live(held, names, steps) for held in planned.buffers),
         arena=_arena(planned.buffers, *pattern(planned, {b.value: b.nbytes for b in planned.buffers if not b.result})),
         unmodelled_ops=program.unmodelled_ops,
-        notes=NOTES,
+        notes=(*NOTES, _kept(heap)),
     )
+
+
+def _kept(heap: Heap) -> str:
+    more = heap.peak_resident_nbytes - heap.peak_live_nbytes
+    if more < 0:
+        return f"The arena has {format_bytes(-more)} that nothing writes to: the peak is without them."
+    return f"malloc keeps {format_bytes(more)} of what was freed while the model runs: the peak includes them."
 
 
 def _name(graph: TracedGraph, op: int, kind: str) -> str:
