@@ -4,6 +4,7 @@ import ctypes
 import platform
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,6 @@ def test_blocks_never_overlap_and_no_page_is_counted_twice(steps: list[tuple[int
         if drop:
             heap.free(live.pop(0))
         places = sorted((b.start, b.start + b.chunk_nbytes) for b in live if b.start >= 0)
-        assert all(end <= start for (_, end), (start, _) in zip(places, places[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(places))
         assert heap.live_nbytes == sum(block.usable_nbytes for block in live)
         assert 0 <= heap.resident_nbytes <= heap.peak_resident_nbytes

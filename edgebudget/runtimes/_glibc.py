@@ -115,7 +115,7 @@ class Heap:
             self._trim()
 
     def hold(self, nbytes: int) -> list[Block]:
-        """Return blocks of a page and less that hold `nbytes` together: a share of what a program keeps in small ones."""
+        """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones."""
         self._aside.clear()
         self._aside_full = False
         whole, rest = divmod(max(nbytes, 0), PAGE_BYTES)

@@ -31,7 +31,8 @@ set to build on. Measured on x86-64 Linux, executorch 1.5.1 and a C++ runner."""
 
 KERNEL_BYTES = 123_000
 """What each kind of operator in a program adds to that: the pages of its kernel's code. With `FIRST_RUN_BYTES`, the
-least squares over the file pages beyond the model's file of 13 models of the set to build on, within 0.42 MB of each."""
+least squares over the file pages beyond the model's file of 13 models of the set to build on, within 0.42 MB of each.
+"""
 
 MODULE_BYTES = 1_304
 """What `Module` allocates beside the method: loader, program, allocators, maps. Measured on x86-64 Linux with

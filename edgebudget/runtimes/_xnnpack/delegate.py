@@ -29,8 +29,11 @@ VALUE_FILE_BYTES, NODE_FILE_BYTES, KEY_FILE_BYTES = 72, 60, 245
 @dataclass(frozen=True, slots=True)
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), freed
-    before anything is packed (`table`), added by its first run (`shaped`), and its workspace; `stored` maps its constants to their bytes in the file, which are
-    mapped while it is compiled. `alive` and `alive_numel` are what the workspace holds at each node."""
+    before anything is packed (`table`), added by its first run (`shaped`), and its workspace.
+
+    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled. `alive` and
+    `alive_numel` are what the workspace holds at each node.
+    """
 
     packed_bytes: int
     structure_bytes: int
