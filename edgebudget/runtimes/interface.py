@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.dtypes.interface import Assignment, DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning.interface import ArenaPlan
 from edgebudget.target import Target
@@ -37,7 +37,8 @@ class MemoryLayout:
     workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks. `*_kept_bytes`
     are what the process holds beyond all these at its own peaks: pages that the allocator keeps of what was freed, less
     what it gave out and nothing has written to, and less code that only running touches; they may be negative.
-    `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes).
+    `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes). `held` is
+    how the runtime holds each storage of the trace, where that is not as the option says.
     """
 
     activation_lower_bound_bytes: int
@@ -57,6 +58,7 @@ class MemoryLayout:
     arena: ArenaPlan | None = None
     unmodelled_ops: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    held: Assignment | None = None
     load_kept_bytes: int = 0
     inference_kept_bytes: int = 0
 

@@ -6,7 +6,7 @@ groups of DequantizeLinear, operator, QuantizeLinear into integer kernels (core/
 dequantizes, its weights too, in every run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -59,9 +59,10 @@ class Written:
     initializers: tuple[int, ...]
 
 
-def quantize(graph: Graph) -> Written:
-    """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
-    _insert_pairs(graph, _mark(graph))
+def quantize(graph: Graph, operators: Container[int]) -> Written:
+    """Rewrite `graph` as quantized and then fused, where the operator a node comes from is among `operators`; return
+    what the file holds before the session fuses it."""
+    _insert_pairs(graph, _mark(graph, operators))
     graph.sort_breadth_first()
     written = Written(len(graph.nodes), graph.input_count, graph.initializers())
     _fuse(graph)
@@ -75,7 +76,7 @@ class _Marks:
     weights: dict[tuple[int, int], int]  # (node, input) -> bytes an element
 
 
-def _mark(graph: Graph) -> _Marks:
+def _mark(graph: Graph, operators: Container[int]) -> _Marks:
     """Decide, node by node, which tensors are quantized; removes activations that a quantized range can stand for."""
     marks = _Marks({}, {})
     values = graph.values
@@ -87,6 +88,8 @@ def _mark(graph: Graph) -> _Marks:
             marks.activations[v] = shared
 
     for node in list(graph.nodes.values()):
+        if node.op not in operators:
+            continue
         source = node.inputs[0]
         if node.kind in WEIGHTED or node.kind in NORMALIZING:
             take(source)
