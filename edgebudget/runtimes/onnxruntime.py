@@ -128,8 +128,8 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
 def _kept(heap: Heap) -> str:
     more = heap.peak_resident_nbytes - heap.peak_live_nbytes
     if more < 0:
-        return f"The arena has {format_bytes(-more)} that nothing writes to: the peak is without them."
-    return f"malloc keeps {format_bytes(more)} of what was freed while the model runs: the peak includes them."
+        return f"The arena has {format_bytes(-more)} that nothing writes to, and the peak is without them."
+    return f"Of what loading freed, malloc keeps {format_bytes(more)} while the model runs, and the peak has them."
 
 
 def _name(graph: TracedGraph, op: int, kind: str) -> str:
