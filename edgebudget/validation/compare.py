@@ -80,6 +80,15 @@ def compare(
     )
 
 
+FIGURES = (
+    "file", "planned arena", "allocator peak",
+    "load heap", "inference heap", "load process", "inference process",
+)  # fmt: skip
+DTYPES_IN_ORDER = (
+    "float32", "float16", "bfloat16", "int8", "int8-dynamic", "int8-weight-only", "int4-weight-only",
+)  # fmt: skip
+
+
 def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> list[tuple[str, int, int]]:
     figures = []
     fixed = fixed_bytes(m, layout)
@@ -117,11 +126,16 @@ def _baselines(
 
 
 def summarize(comparisons: Sequence[Comparison]) -> tuple[Summary, ...]:
-    """Return the errors by runtime, dtype and figure, in the order they first appear."""
+    """Return the errors by runtime, then dtype in the order of precision, then figure."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault((comparison.runtime, comparison.dtype, comparison.figure), []).append(comparison)
-    return tuple(_summary(key, group) for key, group in groups.items())
+    return tuple(_summary(key, groups[key]) for key in sorted(groups, key=_order))
+
+
+def _order(key: tuple[str, str, str]) -> tuple[str, int, str, int]:
+    runtime, dtype, figure = key
+    return (runtime, DTYPES_IN_ORDER.index(dtype) if dtype in DTYPES_IN_ORDER else 99, dtype, FIGURES.index(figure))
 
 
 def _summary(key: tuple[str, str, str], group: Sequence[Comparison]) -> Summary:
