@@ -304,26 +304,34 @@ def convolution_packing(graph: Graph, node: Node, *, arm: bool) -> tuple[bool, i
 
 
 def convolution_scratch(graph: Graph, node: Node, *, arm: bool, pointer_bytes: int = 8) -> tuple[int, ...]:
-    """Return the temporary buffers of a QLinearConv: indirection, or im2col and an int32 product (qlinearconv.cc)."""
+    """Return the temporary buffers of a QLinearConv (`QLinearConv::Compute`, qlinearconv.cc), in the order it takes them.
+
+    An int32 product unless the kernels are symmetric; where `to_channels_last` has not been, over one or three
+    dimensions, an image turned round on the way in and out; an indirection buffer, or im2col.
+    """
     symmetric, _ = convolution_packing(graph, node, arm=arm)
     window = node.window
     if window is None:
         return ()
+    source = graph.values[node.inputs[0]].shape
     weight = graph.values[node.inputs[1]].shape
     out = graph.values[node.outputs[0]].shape
-    positions = out[1] * out[2] if len(out) == 4 else 1
-    kernel = 1
-    for size in window.kernel:
-        kernel *= size
+    is_channels_last = len(out) == 4
+    positions = prod(out[1:-1]) if is_channels_last else prod(out[2:])
+    kernel = prod(window.kernel)
     depthwise = weight[1] == 1 and weight[0] == window.groups
     buffers: list[int] = []
     if not symmetric:
         buffers.append(4 * positions * weight[0])
+    if not is_channels_last:
+        buffers += [prod(source[1:]), positions * weight[0]]
     pointwise = kernel == 1 and set(window.stride) == {1} and not any(window.pads)
     if depthwise or (symmetric and not pointwise):
-        buffers.append(pointer_bytes * kernel * positions * out[0])
+        images = out[0] if symmetric and is_channels_last else 1
+        buffers.append(pointer_bytes * kernel * positions * images)
     elif not pointwise:
-        buffers.append(weight[1] * kernel * positions)
+        groups = window.groups if len(window.kernel) > 2 else 1
+        buffers.append(groups * weight[1] * kernel * positions)
     return tuple(buffers)
 
 
