@@ -8,6 +8,7 @@ from pathlib import Path
 from edgebudget.errors import EdgeBudgetError
 from edgebudget.measure.cuda import campaign, suite
 from edgebudget.measure.cuda.records import CudaMeasurement
+from edgebudget.measure.cuda.telling import told
 from edgebudget.measure.interface import Failure
 from edgebudget.measure.suite import SUITE
 
@@ -45,20 +46,6 @@ def main(arguments: Sequence[str]) -> int:
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     print(f"{said}; {left} of {len(asked)} left{': run the same command again' if left else ''}.", file=sys.stderr)
     return 0
-
-
-def told(result: campaign.Result) -> str:
-    """Return one line for people about one result."""
-    from edgebudget.units import format_bytes
-
-    subject = result.subject
-    what = f"{subject.model} {' '.join(subject.inputs)} {subject.dtype}"
-    if not isinstance(result, CudaMeasurement):
-        return f"{what}: not measured. {result.reason}"
-    return (
-        f"{what}: {format_bytes(result.load_bytes)} loaded, {format_bytes(result.allocated_peak_bytes)} allocated and "
-        f"{format_bytes(result.reserved_peak_bytes)} reserved at the peak"
-    )
 
 
 def _kind(result: campaign.Result) -> str:
