@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.planning import live_bytes
+from edgebudget.runtimes._pytorch_cuda import lay_out_on_cuda
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
@@ -48,6 +49,8 @@ class _PyTorch:
                 "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole"
                 " model, unless it casts between its modules itself."
             )
+        if target.gpu == "cuda":
+            return lay_out_on_cuda(graph, option, RUNTIME_BYTES)
         held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes

@@ -7,7 +7,9 @@ from statistics import median
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.evidence import fixed_bytes
 from edgebudget.graph import Role
+from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes._pytorch_cuda import CudaFootprint
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
 PROCESS_FLOOR_BYTES = 5_000_000
@@ -71,6 +73,23 @@ def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, par
             estimated,
             _baselines(estimate, layout) if name == "inference heap" else (),
         )
+        for name, measured, estimated in figures
+        if measured > 0
+    )
+
+
+def compare_on_gpu(measurement: CudaMeasurement, found: CudaFootprint, family: str) -> tuple[Comparison, ...]:
+    """Return what the caching allocator held beside its estimate: nothing of the estimate was tuned on it."""
+    subject = measurement.subject
+    reserved = measurement.reserved_peak_bytes
+    figures = (
+        ("GPU, allocated after load", measurement.load_bytes, found.load_allocated_bytes),
+        ("GPU, peak allocated", measurement.allocated_peak_bytes, found.allocated_peak_bytes),
+        ("GPU, peak reserved", reserved, found.reserved_peak_bytes),
+    )
+    model = f"{subject.model} {' '.join(subject.inputs)}"
+    return tuple(
+        Comparison(model, family, "judge", "pytorch", subject.dtype, name, measured, estimated)
         for name, measured, estimated in figures
         if measured > 0
     )
