@@ -1,8 +1,8 @@
 """Recorded measurements, and the estimate that the code of today gives for each: what is fitted and what is judged."""
 
+import csv
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from edgebudget.dtypes import DTYPES
@@ -17,6 +17,9 @@ from edgebudget.measure.suite import SUITE
 from edgebudget.runtimes._pytorch_cuda import CudaFootprint, footprint
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.target import Target
+
+DATA = Path(__file__).parent / "calibration" / "data"
+TORCHINFO = DATA / "torchinfo.csv"
 
 RUNTIME_OF = {"pytorch-cpu": "pytorch"}
 """Backends that measure a runtime of another name; the others are called alike."""
@@ -49,7 +52,7 @@ def runtime_of(backend: str) -> str:
 
 def recorded_measurements(part: str) -> tuple[Measurement, ...]:
     """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    path = files("edgebudget.calibration") / "data" / f"{part}.jsonl"
+    path = DATA / f"{part}.jsonl"
     return parse_measurements(path.read_text("utf-8"), str(path))
 
 
@@ -75,7 +78,7 @@ def read_gpu_measurements(paths: Iterable[Path]) -> tuple[CudaMeasurement, ...]:
 
 def recorded_gpu_measurements() -> tuple[CudaMeasurement, ...]:
     """Return the measurements of a GPU that are committed with the package, none where there are none."""
-    path = files("edgebudget.calibration") / "data" / "cuda.jsonl"
+    path = DATA / "cuda.jsonl"
     return parse_cuda(path.read_text("utf-8"), str(path)) if path.is_file() else ()
 
 
@@ -92,6 +95,13 @@ def footprint_of(measurement: CudaMeasurement) -> CudaFootprint:
     """Return what the caching allocator is estimated to hold for what was measured; raises EdgeBudgetError."""
     subject = measurement.subject
     return footprint(_traced(subject.model, subject.inputs), DTYPES.get(subject.dtype))
+
+
+@cache
+def torchinfo_bytes() -> dict[str, int]:
+    """Return torchinfo's "Estimated Total Size" in float32 by model, as recorded by tests/record_torchinfo.py."""
+    with TORCHINFO.open(encoding="utf-8", newline="") as file:
+        return {row["model"]: int(row["total_bytes"]) for row in csv.DictReader(file)}
 
 
 def family_of(model: str) -> str:

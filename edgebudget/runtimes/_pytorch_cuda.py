@@ -85,7 +85,7 @@ def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
             peak, at = allocator.allocated_bytes, step
         for i in dies.get(step, []):
             allocator.release(held.pop(i, None))
-    curve = live_bytes(_tensors(graph, nbytes), steps)
+    curve = live_bytes(_lifetimes(graph, nbytes), steps)
     return CudaFootprint(
         load_allocated_bytes=load_allocated,
         load_reserved_bytes=load_reserved,
@@ -109,7 +109,7 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int)
     alive_peak = max(found.curve)
     at_alive_peak = found.curve.index(alive_peak)
     op = graph.ops[found.at] if graph.ops else None
-    tensors = _tensors(graph, nbytes)
+    tensors = [LiveTensor(*lifetime) for lifetime in _lifetimes(graph, nbytes)]
     return MemoryLayout(
         activation_lower_bound_bytes=alive_peak,
         activation_bytes=found.allocated_peak_bytes - found.load_allocated_bytes,
@@ -131,6 +131,7 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int)
     )
 
 
-def _tensors(graph: TracedGraph, nbytes: Sequence[int]) -> list[LiveTensor]:
+def _lifetimes(graph: TracedGraph, nbytes: Sequence[int]) -> list[tuple[str, int, int, int]]:
+    """Return of each activation its name and size, and the first and last operator at which it is held."""
     end = max(len(graph.ops), 1) - 1
-    return [LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations]
+    return [(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations]
