@@ -45,6 +45,12 @@ def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
     return max(0, layout.runtime_bytes - idle_bytes)
 
 
+def has_process(measurement: Measurement) -> bool:
+    """Whether the process of `measurement` can be held against an estimate: of quantized eager PyTorch it cannot, since
+    torchao was imported after the baseline, and its code outweighs the models."""
+    return measurement.observation.allocator is None or measurement.subject.dtype == "float32"
+
+
 def runtime_of(backend: str) -> str:
     """Return the name of the runtime that a measuring backend speaks for."""
     return RUNTIME_OF.get(backend, backend)

@@ -152,6 +152,7 @@ def test_fits_of_a_gpu_speak_for_devices_with_one_and_else_for_tensors_alone() -
     without = Calibrations((segments, tensors))
     assert without.find("pytorch", "float32", "armv8-a") is tensors
     assert Calibrations((segments,)).find("pytorch", "float32", "armv8-a") is None
+    assert Calibrations((process, tensors)).find("pytorch", "float32", CUDA) is None
     assert "Tensors were measured on a GPU" in " ".join(tensors.caveats("armv8-a"))
     layout = a_layout(100 * MIB)
     on_gpu, bare = segments.interval(layout, CUDA), replace(segments, fixed_bytes=0).interval(layout, CUDA)

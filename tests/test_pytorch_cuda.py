@@ -194,7 +194,7 @@ def test_known_scratch_is_found_in_made_up_measurements(made_up: list[CudaMeasur
         assert fitted.held_out.median < fitted.held_out_raw.median / 2
         assert fitted.coverage == pytest.approx(0.9, abs=0.02)
         assert fitted.versions == {"torch": "2.11.0", "cuda": "13.0"}
-    host = 900 * MIB - on_gpu.RUNTIME_BYTES
+    host = 900 * MIB - on_gpu.CUDA_BUILD_BYTES
     assert (segments.fixed_bytes, tensors.fixed_bytes) == (538 * MIB + host, 0)
 
 

@@ -7,7 +7,7 @@ from edgebudget.calibration.model import CUDA, CUDA_TENSORS, Fit
 from edgebudget.errors import CalibrationError, EdgeBudgetError
 from edgebudget.evidence import family_of, footprint_of
 from edgebudget.measure.cuda.records import CudaMeasurement
-from edgebudget.runtimes.pytorch import RUNTIME_BYTES
+from edgebudget.runtimes.pytorch import CUDA_BUILD_BYTES
 
 RUNTIME = "pytorch"
 _PACKAGES = ("torch", "cuda", "cudnn")
@@ -22,7 +22,7 @@ def fixed_bytes(measurements: Sequence[CudaMeasurement]) -> int:
         + found.cublas_workspace_bytes
         + found.cudnn_code_bytes
         + found.cudnn_workspace_bytes
-        + max(0, found.host_ready_bytes - RUNTIME_BYTES)
+        + max(0, found.host_ready_bytes - CUDA_BUILD_BYTES)
         for found in {measurement.libraries for measurement in measurements}
     )
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from edgebudget.calibration.fit import Origin, Pair, fit
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.errors import CalibrationError, EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, runtime_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, has_process, runtime_of
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 
@@ -30,12 +30,12 @@ def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> 
 def pair_of(measurement: Measurement) -> Pair | None:
     """Return `measurement` beside its estimate's parts, the runtime's fixed cost taken off.
 
-    None where the runtime model does not support the option, and where nothing is left of the peak. Of eager PyTorch
-    inference alone: what was measured built its model with random weights and loaded no file.
+    None where the runtime model does not support the option, where the process says nothing of the model, and where
+    nothing is left of the peak. Of eager PyTorch inference alone: what was measured built its model with random weights and loaded no file.
     Raises EdgeBudgetError where the model cannot be loaded or traced.
     """
     layout = estimate_of(measurement).layout
-    if isinstance(layout, Unsupported):
+    if isinstance(layout, Unsupported) or not has_process(measurement):
         return None
     fixed = fixed_bytes(measurement, layout)
     measured: Mapping[str, int] = {

@@ -21,9 +21,9 @@ class Calibrations:
 
     def find(self, runtime: str, dtype: str, isa: str) -> Fit | None:
         """Return the fit for `runtime` and `dtype`, None without: one measured on `isa` before one of a process
-        elsewhere, and that before one of tensors alone; a GPU's segments speak for no CPU."""
+        elsewhere, and that before one of tensors alone. A GPU's segments speak for no CPU, and no CPU for them."""
         fitting = [fit for fit in self.fits if fit.runtime == runtime and fit.dtype == dtype]
-        fitting = [fit for fit in fitting if fit.isa != CUDA or isa == CUDA]
+        fitting = [fit for fit in fitting if (fit.isa == CUDA) == (isa == CUDA)]
         return min(fitting, key=lambda fit: (not fit.speaks_for(isa), fit.isa == CUDA_TENSORS), default=None)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, footprint_of, torchinfo_bytes
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, footprint_of, has_process, torchinfo_bytes
 from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
@@ -42,7 +42,7 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
             made = estimate_of(measurement)
         except EdgeBudgetError:
             continue
-        if isinstance(made.layout, Unsupported):
+        if isinstance(made.layout, Unsupported) or not has_process(measurement):
             continue
         layout = replace(made.layout, runtime_bytes=0)
         peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
