@@ -31,7 +31,8 @@ def pair_of(measurement: Measurement) -> Pair | None:
     """Return `measurement` beside its estimate's parts, the runtime's fixed cost taken off.
 
     None where the runtime model does not support the option, where the process says nothing of the model, and where
-    nothing is left of the peak. Of eager PyTorch inference alone: what was measured built its model with random weights and loaded no file.
+    nothing is left of the peak. Of eager PyTorch inference alone: what was measured built its model with random
+    weights and loaded no file.
     Raises EdgeBudgetError where the model cannot be loaded or traced.
     """
     layout = estimate_of(measurement).layout
