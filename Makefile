@@ -14,16 +14,20 @@ ARGS    ?=
 DEVICES ?= all
 MODELS  ?=
 
+CUDA_PYTHON ?= $(PYTHON)
+CUDA_OUT    ?= reports/cuda.jsonl
+MINUTES     ?=
+
 LIVE_MODELS   ?= mobilenet_v2 resnet18 shufflenet_v2_x1_0
 LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate measure-cuda test test-slow fuzz lint clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
 	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
@@ -45,8 +49,14 @@ else
 	@sed '/^## Every model/,$$d' reports/validation.md
 endif
 
-calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
+calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again; a GPU here is measured and fitted too [ARGS=...]
 	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
+	@if nvidia-smi >/dev/null 2>&1; then $(MAKE) --no-print-directory measure-cuda CUDA_PYTHON=$(BIN)/python && \
+	  $(BIN)/edgebudget calibrate --data $(CUDA_OUT) --out $(CUDA_OUT:.jsonl=.json); \
+	else echo "There is no NVIDIA GPU here: none is measured."; fi
+
+measure-cuda: ## Measure this machine's CUDA GPU with torch and torchvision alone [CUDA_PYTHON=...] [MINUTES=9] [CUDA_OUT=...]
+	$(CUDA_PYTHON) -m edgebudget.measure.cuda --suite --out $(CUDA_OUT) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
 
-from edgebudget.calibration.model import Interval
+from edgebudget.calibration.model import CUDA, Interval
 from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
@@ -143,7 +143,7 @@ def check(
         return replace(asked, reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
-    isa = profile.cpu.isa
+    isa = CUDA if profile.gpu == "cuda" and estimate.runtime == "pytorch" else profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)

@@ -7,7 +7,9 @@ from statistics import median
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.evidence import fixed_bytes
 from edgebudget.graph import Role
+from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes._pytorch_cuda import CudaFootprint
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
 PROCESS_FLOOR_BYTES = 5_000_000
@@ -80,9 +82,27 @@ def compare(
     )
 
 
+def compare_on_gpu(measurement: CudaMeasurement, found: CudaFootprint, family: str) -> tuple[Comparison, ...]:
+    """Return what the caching allocator held beside its estimate: nothing of the estimate was tuned on it."""
+    subject = measurement.subject
+    reserved = measurement.reserved_peak_bytes
+    figures = (
+        ("GPU, allocated after load", measurement.load_bytes, found.load_allocated_bytes),
+        ("GPU, peak allocated", measurement.allocated_peak_bytes, found.allocated_peak_bytes),
+        ("GPU, peak reserved", reserved, found.reserved_peak_bytes),
+    )
+    model = f"{subject.model} {' '.join(subject.inputs)}"
+    return tuple(
+        Comparison(model, family, "judge", "pytorch", subject.dtype, name, measured, estimated)
+        for name, measured, estimated in figures
+        if measured > 0
+    )
+
+
 FIGURES = (
     "file", "planned arena", "allocator peak",
     "load heap", "inference heap", "load process", "inference process",
+    "GPU, allocated after load", "GPU, peak allocated", "GPU, peak reserved",
 )  # fmt: skip
 DTYPES_IN_ORDER = (
     "float32", "float16", "bfloat16", "int8", "int8-dynamic", "int8-weight-only", "int4-weight-only",
