@@ -12,6 +12,8 @@ from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.graph import TracedGraph
+from edgebudget.labels import LABELS
+from edgebudget.notebook import size_text, table_html
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
 from edgebudget.units import format_bytes
@@ -86,6 +88,13 @@ class CheckResult:
     storage_budget_bytes: int | None = None
     peak_op: PeakOp | None = None
     unmodelled_ops: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """Return every number with its words as a table, for notebooks."""
+        numbers = [(label, size_text(key, getattr(self, key))) for key, label in LABELS.items()]
+        known = [(label, text) for label, text in numbers if text]
+        caption = f"{self.decision}: {self.model} on {self.device}, {self.runtime} {self.dtype}"
+        return table_html(caption, [*known, *(("", reason) for reason in self.reasons)])
 
 
 def check(

@@ -12,7 +12,7 @@ import edgebudget
 
 PACKAGE = Path(edgebudget.__file__).parent
 
-WITH_TORCH = {"tracing", "sources", "measure"}
+WITH_TORCH = {"tracing", "sources", "measure", "inspection"}
 HEAVY = {"torch", "torchvision", "timm", "pandas", "jsonschema", "executorch", "onnx", "onnxruntime", "torchao"}
 
 

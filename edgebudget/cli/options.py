@@ -77,14 +77,15 @@ def build_request(
         devices=resolve_asked(devices),
         dtypes=comma_list(dtypes),
         runtimes=comma_list(runtimes),
-        inputs=_parse_inputs(inputs or []),
+        inputs=parse_inputs(inputs or []),
         batch=batch,
         calibrations=load_calibrations(calibration),
         headroom_percent=headroom_percent,
     )
 
 
-def _parse_inputs(texts: list[str]) -> "tuple[InputSpec, ...]":
+def parse_inputs(texts: list[str]) -> "tuple[InputSpec, ...]":
+    """Return the inputs that `--input` names; raises UsageError for what is not a shape."""
     from edgebudget.inputs import parse_input
 
     return tuple(parse_input(text) for text in texts)

@@ -29,7 +29,7 @@ class CsvReporter:
     def render(self, report: Report) -> str:
         table = frame(report)
         for column in table.columns:
-            table[column] = table[column].map(_neutral, na_action="ignore")
+            table[column] = table[column].map(neutral, na_action="ignore")
         text: str = table.to_csv(index=False, lineterminator="\n")
         return text
 
@@ -71,7 +71,8 @@ def _error_row(error: ReportError) -> dict[str, Value]:
     }
 
 
-def _neutral(value: object) -> object:
+def neutral(value: object) -> object:
+    """Return text as one line that no spreadsheet takes for a formula; other values as they are."""
     if not isinstance(value, str):
         return value
     return f"'{one_line(value)}" if value.startswith(_FORMULA_STARTS) else one_line(value)
