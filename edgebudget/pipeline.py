@@ -17,6 +17,7 @@ from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import TracedGraph
 from edgebudget.inputs import InputSpec
 from edgebudget.profiles import resolve_devices
+from edgebudget.profiles.folders import Folder
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.report import OptionKey, Report, ReportError, key_of, to_draw, worst_decision
 from edgebudget.runtimes import RUNTIMES
@@ -94,12 +95,12 @@ def run(
     )
 
 
-def resolve_asked(patterns: Sequence[str]) -> tuple[DeviceProfile, ...]:
+def resolve_asked(patterns: Sequence[str], folders: Sequence[Folder] | None = None) -> tuple[DeviceProfile, ...]:
     """Return the profiles that `patterns` stand for, each once; one asked for by an alias goes by that alias, so that
-    a report names what was asked for. Raises as `resolve_devices` does."""
+    a report names what was asked for. Takes `folders` and raises as `resolve_devices` does."""
     asked: dict[str, DeviceProfile] = {}
     for pattern in patterns:
-        for profile in resolve_devices([pattern]):
+        for profile in resolve_devices([pattern], folders):
             name = pattern if pattern in profile.aliases else profile.name
             asked.setdefault(name, replace(profile, name=name))
     return tuple(asked.values())

@@ -13,7 +13,7 @@ RANKS = {
     "errors": 0, "units": 0, "printable": 0, "eager": 0, "labels": 0,
     "registry": 1, "graph": 1, "target": 1, "notebook": 1,
     "inputs": 2, "suite": 2,
-    "planning": 3, "tracing": 3,
+    "planning": 3, "tracing": 3, "machine": 3,
     "sources": 4,  # gives the trace what it takes, and knows its kinds of values
     "dtypes": 5,
     "runtimes": 6,

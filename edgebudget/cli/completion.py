@@ -11,10 +11,10 @@ def models(incomplete: str) -> list[str]:
 
 
 def devices(incomplete: str) -> list[str]:
-    """Return the devices that start with `incomplete`, and `all`."""
+    """Return the devices that start with `incomplete`, `all` and `here`."""
     from edgebudget.profiles import profile_names
 
-    return [name for name in ["all", *profile_names()] if name.startswith(incomplete)]
+    return [name for name in ["all", "here", *profile_names()] if name.startswith(incomplete)]
 
 
 def dtypes(incomplete: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,8 +31,17 @@ Devices = Annotated[
     typer.Option(
         "--device",
         metavar="D",
-        help="Profile name, glob, 'all', or path to a YAML; repeatable.",
+        help="Profile name, glob, 'all', path to a YAML, or 'here' for this machine; repeatable.",
         autocompletion=completion.devices,
+    ),
+]
+Profiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profiles",
+        metavar="DIR",
+        help="Folder of profiles to search first, before those in EDGEBUDGET_PROFILES; repeatable.",
+        show_default=False,
     ),
 ]
 Dtypes = Annotated[
@@ -83,16 +94,14 @@ def comma_list(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def repository_settings(quiet: bool) -> "Settings":
+def repository_settings(quiet: bool, profiles: Sequence[Path] | None = None) -> "Settings":
     """Return the settings found from the working directory upward, and say on stderr which file they stand in.
 
-    Raises SettingsError for a file that is not valid.
+    Their devices may lie in the folders `profiles`. Raises SettingsError for a file that is not valid.
     """
-    from pathlib import Path
-
     from edgebudget.settings import load_settings
 
-    settings = load_settings(Path.cwd())
+    settings = load_settings(Path.cwd(), profiles or ())
     if settings.path is not None and not quiet:
         typer.echo(f"edgebudget: settings of {settings.path}", err=True)
     return settings
@@ -106,12 +115,14 @@ def build_request(
     batch: int | None = None,
     calibration: str | None = None,
     headroom: str = "",
+    profiles: Sequence[Path] | None = None,
     settings: "Settings | None" = None,
 ) -> "Request":
     """Return what the options ask for, and `settings` where they say nothing; raises UsageError, ProfileError or
     CalibrationError for what does not exist."""
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.pipeline import DEFAULT_DTYPES, Request, resolve_asked
+    from edgebudget.profiles.folders import profile_folders
     from edgebudget.settings import NO_SETTINGS
 
     settings = settings or NO_SETTINGS
@@ -122,7 +133,7 @@ def build_request(
             "Give --device raspberrypi, name devices in edgebudget.yaml, or see 'edgebudget devices list'.",
         )
     return Request(
-        devices=resolve_asked(asked),
+        devices=resolve_asked(asked, profile_folders((*(profiles or ()), *settings.profiles))),
         dtypes=comma_list(dtypes) if dtypes else settings.dtypes or DEFAULT_DTYPES,
         runtimes=comma_list(runtimes) if runtimes else settings.runtimes,
         inputs=parse_inputs(inputs or []),

@@ -1,6 +1,6 @@
 """A settings document, held to its schema and to what there is, as `Settings`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import EdgeBudgetError, SettingsError
 from edgebudget.profiles import resolve_devices
+from edgebudget.profiles.folders import profile_folders
 from edgebudget.profiles.parse import Document, Field, Value, dotted
 from edgebudget.profiles.schema import make_validator, problems_of
 from edgebudget.runtimes import RUNTIMES
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _YAML = (".yaml", ".yml")
 
 
-def to_settings(document: Document, folder: Path) -> Settings:
+def to_settings(document: Document, folder: Path, profiles: Sequence[Path] = ()) -> Settings:
     """Return the settings in `document`, which lies in `folder`; raises SettingsError for the first thing wrong."""
     problems = problems_of(_validator(), document.data)
     if problems:
@@ -30,11 +31,14 @@ def to_settings(document: Document, folder: Path) -> Settings:
     policy = document.data.get("policy")
     rules: Mapping[str, Value] = policy if isinstance(policy, dict) else {}
     baseline = rules.get("baseline")
+    own = tuple(folder / name for name in _names(document, "profiles"))
+    folders = profile_folders((*profiles, *own))
     return Settings(
         folder=folder,
         path=document.path,
         models=tuple(_names(document, "models")),
-        devices=_known(document, "devices", folder, lambda name: resolve_devices([name])),
+        devices=_known(document, "devices", folder, lambda name: resolve_devices([name], folders)),
+        profiles=own,
         dtypes=_known(document, "dtypes", folder, DTYPES.get),
         runtimes=_known(document, "runtimes", folder, RUNTIMES.get),
         headroom_percent=_percent(rules.get("headroom")),

@@ -9,13 +9,14 @@ class Settings:
     """What a settings file says; empty or None where it says nothing, and the command line wins over all of it.
 
     `path` is the file as messages show it, None without one. `models` are references as seen from `folder`; devices
-    and dtypes that are paths can be opened from the working directory, and so can `baseline`.
+    and dtypes that are paths can be opened from the working directory, and so can `profiles` and `baseline`.
     """
 
     folder: Path
     path: str | None = None
     models: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    profiles: tuple[Path, ...] = ()
     dtypes: tuple[str, ...] = ()
     runtimes: tuple[str, ...] = ()
     headroom_percent: float | None = None

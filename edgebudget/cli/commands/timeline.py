@@ -24,7 +24,7 @@ def timeline(
         ),
     ],
     device: options.Devices = None,
-    dtype: options.Dtypes = "float32,float16,int8",
+    dtype: options.Dtypes = "",
     runtime: options.Runtimes = "",
     input: options.Inputs = None,
     batch: options.Batch = None,
