@@ -53,8 +53,8 @@ class Group:
 class Report:
     """`decision` is that of the worst (model, device) pair, each as good as its best option; ERROR when `errors` is not
     empty. `generated_at` is ISO 8601 in UTC. `layouts` are those of the options to draw over time, see `to_draw`;
-    `profiles` are the devices by name, for the sources of their figures. `growth` is what differs from a baseline, where
-    there is one."""
+    `profiles` are the devices by name, for the sources of their figures; `growth` is what differs from a baseline,
+    where there is one."""
 
     tool_version: str
     generated_at: str

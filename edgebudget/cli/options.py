@@ -1,6 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -105,6 +106,16 @@ def repository_settings(quiet: bool, profiles: Sequence[Path] | None = None) -> 
     if settings.path is not None and not quiet:
         typer.echo(f"edgebudget: settings of {settings.path}", err=True)
     return settings
+
+
+@contextmanager
+def chosen(models: Sequence[str] | None, settings: "Settings") -> Iterator[Sequence[str]]:
+    """Give the models to work on, in the folder that their references are seen from: those named, else those of
+    `settings`, else a suite of mobile models."""
+    from edgebudget.suite import MOBILE_SUITE
+
+    with chdir(settings.folder) if settings.models and not models else nullcontext():
+        yield models or settings.models or MOBILE_SUITE
 
 
 def build_request(

@@ -85,7 +85,9 @@ def append_text(path: Path, text: str) -> None:
         with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
     except OSError as error:
-        raise OutputError(f"Cannot write to {path}: {error.strerror}.", "Name a file that can be written to.") from error
+        raise OutputError(
+            f"Cannot write to {path}: {error.strerror}.", "Name a file that can be written to."
+        ) from error
 
 
 def _refuse_odd_target(path: Path) -> None:

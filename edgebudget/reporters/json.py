@@ -48,7 +48,11 @@ def parse(text: str, where: str) -> Report:
     faults = sorted(Draft202012Validator(schema).iter_errors(document), key=lambda fault: len(fault.absolute_path))
     if faults:
         place = ".".join(map(str, faults[0].absolute_path)) or "the document"
-        said = faults[0].message if len(faults[0].message) <= 160 else f"{faults[0].message[:80]} ... {faults[0].message[-70:]}"
+        said = (
+            faults[0].message
+            if len(faults[0].message) <= 160
+            else f"{faults[0].message[:80]} ... {faults[0].message[-70:]}"
+        )
         raise BaselineError(f"{where}: not a report of 'edgebudget check': {place}: {said}.", hint)
     return Report(
         tool_version=document["tool"]["version"],
@@ -62,7 +66,10 @@ def parse(text: str, where: str) -> Report:
 def _result(record: dict[str, object]) -> CheckResult:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
     peak_op = values["peak_op"]
-    read = {"decision": Decision(str(values["decision"])), "peak_op": PeakOp(**peak_op) if isinstance(peak_op, dict) else None}
+    read = {
+        "decision": Decision(str(values["decision"])),
+        "peak_op": PeakOp(**peak_op) if isinstance(peak_op, dict) else None,
+    }
     return CheckResult(**{**values, **read})  # type: ignore[arg-type]  # the schema has seen to the types
 
 

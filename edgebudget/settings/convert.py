@@ -48,9 +48,7 @@ def to_settings(document: Document, folder: Path, profiles: Sequence[Path] = ())
     )
 
 
-def _known(
-    document: Document, key: str, folder: Path, find: Callable[[str], object]
-) -> tuple[str, ...]:
+def _known(document: Document, key: str, folder: Path, find: Callable[[str], object]) -> tuple[str, ...]:
     """Return the names under `key`, files among them as seen from here; raises SettingsError where `find` fails."""
     found = []
     for position, name in enumerate(_names(document, key)):

@@ -7,7 +7,9 @@ from pathlib import Path
 
 # `@register_model()` or `@register_model(name="x")`, other decorators, perhaps over several lines, then the function
 _REGISTERED = re.compile(
-    r"^@register_model(?:\(\s*(?:name=)?(?:[\"'](?P<name>\w+)[\"'])?\s*\))?\s*\n(?:(?!def |@register_model).*\n)*def (?P<function>\w+)", re.M
+    r"^@register_model(?:\(\s*(?:name=)?(?:[\"'](?P<name>\w+)[\"'])?\s*\))?\s*\n"
+    r"(?:(?!def |@register_model).*\n)*def (?P<function>\w+)",
+    re.M,
 )
 
 

@@ -34,14 +34,13 @@ def compare(
     """
     from edgebudget.pipeline import run
     from edgebudget.reporters import REPORTERS
-    from edgebudget.suite import MOBILE_SUITE
 
-    request = options.build_request(device, dtype, runtime, profiles=profiles)
+    settings = options.repository_settings(quiet, profiles)
+    request = options.build_request(device, dtype, runtime, profiles=profiles, settings=settings)
     if out != "-":
         prepare_folder(Path(out).parent)
-    chosen = models or list(MOBILE_SUITE)
-    with progress(len(chosen), quiet=quiet) as on_done:
-        report = run(chosen, request, jobs=jobs, on_done=on_done)
+    with options.chosen(models, settings) as asked, progress("estimating", len(asked), quiet=quiet) as on_done:
+        report = run(asked, request, jobs=jobs, on_done=on_done)
     print_errors(report)
     text = REPORTERS.get("csv").render(report)
     if out == "-":

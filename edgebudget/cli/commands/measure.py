@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.output import print_result
+from edgebudget.cli.progress import bar
 
 if TYPE_CHECKING:
     from edgebudget.measure.interface import Failure, Measurement, Subject
@@ -22,7 +23,9 @@ def measure(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="torchvision name, package.module:factory, path/file.py:factory, or timm:NAME."
+            metavar="MODEL...",
+            help="torchvision name, package.module:factory, path/file.py:factory, or timm:NAME.",
+            autocompletion=completion.models,
         ),
     ],
     backend: Annotated[str, typer.Option("--backend", metavar="LIST", help="Comma list of runtimes to run.")],
@@ -53,19 +56,23 @@ def measure(
     subjects = _subjects(models, options.comma_list(backend), options.comma_list(dtype), inputs or [])
     failures: list[Failure] = []
 
-    def tell(result: "Measurement | Failure") -> None:
-        if isinstance(result, Failure):
-            failures.append(result)
-        if isinstance(result, Failure) or not quiet:
-            typer.echo(_told(result), err=True)
+    left = len(subjects) if out == "-" else len(set(subjects) - campaign.recorded(Path(out)))
+    with bar("measuring", left, quiet=quiet) as done:
 
-    if out == "-":
-        for result in campaign.measure(subjects):
-            tell(result)
-            if not isinstance(result, Failure):
-                print_result(to_json_line(result) + "\n")
-    else:
-        campaign.measure_to_file(subjects, Path(out), tell)
+        def tell(result: "Measurement | Failure") -> None:
+            if isinstance(result, Failure):
+                failures.append(result)
+            if isinstance(result, Failure) or not quiet:
+                typer.echo(_told(result), err=True)
+            done(result.subject.model)
+
+        if out == "-":
+            for result in campaign.measure(subjects):
+                tell(result)
+                if not isinstance(result, Failure):
+                    print_result(to_json_line(result) + "\n")
+        else:
+            campaign.measure_to_file(subjects, Path(out), tell)
     return 2 if failures else 0
 
 

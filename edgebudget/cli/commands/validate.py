@@ -7,6 +7,7 @@ import typer
 
 from edgebudget.cli import options
 from edgebudget.cli.output import print_result, write_files
+from edgebudget.cli.progress import followed, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -43,12 +44,11 @@ def validate(
     if part not in ("build", "judge"):
         raise UsageError(f"There is no part {part!r}.", "Write --part build or --part judge.")
     measurements = read_measurements(data) if data else recorded_measurements(part)
-    text = document(
-        measurements,
-        tuple(compared(measurements, part)),
-        tuple(judged(measurements, load_calibrations(calibration))),
-        with_models=models,
-    )
+    calibrations = load_calibrations(calibration)
+    with progress("estimating", len(measurements), quiet=quiet) as done:
+        errors = tuple(compared(followed(measurements, lambda m: m.subject.model, done), part))
+        verdicts = tuple(judged(measurements, calibrations))  # of the same estimates, which are made once
+    text = document(measurements, errors, verdicts, with_models=models)
     if out == "-":
         print_result(text)
     else:
