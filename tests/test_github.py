@@ -101,7 +101,7 @@ def test_the_summary_is_appended_where_a_runner_asks_for_it(tmp_path: Path, monk
 def test_a_summary_too_long_for_a_runner_keeps_the_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "summary.md"
     monkeypatch.setenv(github.VARIABLE, str(path))
-    many = report(*(replace(SHORT_RESULT, model=f"m{i}") for i in range(600)))
+    many = report(*(replace(SHORT_RESULT, model=f"m{i}", reasons=("x" * 2_000,)) for i in range(600)))
     assert len(REPORTERS.get("md").render(many)) > github.MOST_BYTES
     github.append_step_summary(many)
     text = path.read_text(encoding="utf-8")

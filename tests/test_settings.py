@@ -187,9 +187,9 @@ def test_the_policy_holds_until_the_command_line_says_otherwise(
     assert check("--no-allow-marginal") == 1
     assert check("--headroom", "0") == 0
     capfd.readouterr()
-    assert check("--batch", "9") == 1  # more than 5 % beyond the baseline
-    assert "grew by more than 5 % since" in capfd.readouterr().err
-    assert check("--batch", "9", "--max-growth", "100", "--headroom", "0") in (0, 1)
+    assert check("--batch", "9") == 0  # mostly the runtime itself: within 5 % of the baseline
+    assert check("--batch", "9", "--max-growth", "0") == 1
+    assert "grew by more than 0 % since" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
