@@ -133,7 +133,8 @@ def test_a_page_without_layouts_has_no_script() -> None:
 
 
 def test_a_page_of_many_large_models_stays_small_and_says_what_it_leaves_out() -> None:
-    many = with_layouts(*((f"model {i}", large_layout(2000)) for i in range(SECTIONS + 10)))
+    large = large_layout(2000)
+    many = with_layouts(*((f"model {i}", large) for i in range(SECTIONS + 10)))
     html = REPORTERS.get("html").render(many)
     assert len(html) < 6e6
     drawn = html.count("data-figure=")

@@ -135,3 +135,17 @@ def test_it_follows_the_system_from_light_to_dark(desk: tuple[Page, list[str]]) 
     until(page, f"{ink} === {light!r}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1100
     assert wrong == []
+
+
+def test_the_page_of_layers_draws_too(browser: Browser, report: Path) -> None:
+    net = f"{report.parent}/net.py:net"
+    assert main(["inspect", net, "--format", "html,json", "--out", str(report.parent), "-q"]) == 0
+    (path,) = report.parent.glob("inspect-*.html")
+    totals = json.loads(path.with_suffix(".json").read_text())["models"][0]["totals"]
+    with opened(browser, path, width=390) as (page, wrong):
+        assert page.locator(".layers.js-plotly-plot").count() == 2
+        shown = page.locator("[data-key=parameter_numel]").get_attribute("data-value")
+        assert shown == str(totals["parameter_numel"])
+        assert "<script>" in (page.locator(".layers .yaxislayer-above").first.text_content() or "")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert wrong == []

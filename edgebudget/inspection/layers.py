@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from edgebudget.dtypes import DTYPES, assign
 from edgebudget.graph import TracedGraph
@@ -10,7 +11,9 @@ from edgebudget.inspection.torchinfo import TorchinfoTotals, torchinfo_totals
 from edgebudget.inspection.weights import WeightCount
 from edgebudget.inspection.work import FLOPS_A_MULTIPLY_ADD, multiply_adds, not_counted
 from edgebudget.planning import Buffer, live_bytes
-from edgebudget.tracing.calls import Call
+
+if TYPE_CHECKING:
+    from edgebudget.tracing.calls import Call
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Inspection:
 def inspect_graph(
     model: str,
     graph: TracedGraph,
-    calls: Sequence[Call],
+    calls: Sequence["Call"],
     dtypes: Sequence[str],
     weights: Mapping[str, WeightCount] | None = None,
 ) -> Inspection:
@@ -113,7 +116,7 @@ class _Makers:
     def __init__(
         self,
         graph: TracedGraph,
-        calls: Sequence[Call],
+        calls: Sequence["Call"],
         dtypes: Sequence[str],
         work: Sequence[int],
         weights: Mapping[str, WeightCount] | None,

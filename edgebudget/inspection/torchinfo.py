@@ -8,9 +8,12 @@ output, biases and normalizations included.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import TYPE_CHECKING
 
 from edgebudget.graph import ITEMSIZE, TracedGraph
-from edgebudget.tracing.calls import Call
+
+if TYPE_CHECKING:
+    from edgebudget.tracing.calls import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class TorchinfoTotals:
         return self.input_bytes + self.forward_backward_bytes + self.parameter_bytes
 
 
-def torchinfo_totals(graph: TracedGraph, calls: Sequence[Call]) -> TorchinfoTotals:
+def torchinfo_totals(graph: TracedGraph, calls: Sequence["Call"]) -> TorchinfoTotals:
     """Return torchinfo's totals of a model whose forward made `calls`."""
     tree = _Tree(graph, {call.path for call in calls})
     work = output = 0
