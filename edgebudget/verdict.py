@@ -11,7 +11,7 @@ from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.labels import LABELS
 from edgebudget.notebook import size_text, table_html
 from edgebudget.profiles.interface import DeviceProfile
@@ -326,7 +326,31 @@ def _caveats(
         said.append(f"Only the slower {region.name} of {profile.name} has a block that is large enough.")
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
-    return [*said, *layout.notes]
+    return [*said, *_sparsity(estimate.graph), *layout.notes]
+
+
+def _sparsity(graph: TracedGraph) -> list[str]:
+    """Say what zeros in weights save: nothing where the weights are dense, and indices where they are not."""
+    said = []
+    masks_bytes = sum(
+        graph.storages[storage].nbytes
+        for name, storages in graph.buffers.items()
+        if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in graph.parameters
+        for storage in storages
+    )
+    if masks_bytes:
+        said.append(
+            f"Pruned weights are dense: their zeros save nothing, and their masks take {_size(masks_bytes)} until "
+            "torch.nn.utils.prune.remove makes them permanent."
+        )
+    parts = [graph.storages[s] for storages in graph.parameters.values() if len(storages) > 1 for s in storages]
+    indices_bytes = sum(part.nbytes for part in parts if part.dtype not in FLOATING)
+    if indices_bytes:
+        values_bytes = sum(part.nbytes for part in parts) - indices_bytes
+        said.append(
+            f"Sparse weights count {_size(values_bytes)} of values, as traced, and {_size(indices_bytes)} of indices."
+        )
+    return said
 
 
 def _estimates(profile: DeviceProfile) -> list[str]:

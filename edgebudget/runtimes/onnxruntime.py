@@ -9,7 +9,8 @@ from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
-from edgebudget.runtimes._onnxruntime.pipeline import WEIGHT_OPTIONS, Program, compile_program
+from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes._onnxruntime.weights import WEIGHT_OPTIONS, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -66,7 +67,8 @@ class _OnnxRuntime:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
         layout = _lay_out(graph, compile_program(graph, channel_block(target), options))
         notes = tuple(_BY_OPTION[name] for name in sorted(asked) if name in _BY_OPTION)
-        return replace(layout, notes=(*layout.notes, *notes))
+        own = None if asked.isdisjoint(WEIGHT_OPTIONS) else hold(option, graph, options)
+        return replace(layout, notes=(*layout.notes, *notes), held=own)
 
 
 def channel_block(target: Target) -> int:

@@ -44,7 +44,7 @@ class Lowering(Builder):
         self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.unmodelled: dict[str, None] = {}
         self._late: set[int] = set()  # constants that the session computes
-        self._folded: dict[int, int] = {}  # convolution -> the BatchNorm folded into it
+        self._folded: dict[int, int] = {}  # convolution or linear layer -> the BatchNorm folded into it
         self._skipped: set[int] = set()
 
     def run(self) -> Graph:
@@ -61,12 +61,16 @@ class Lowering(Builder):
         return self.graph
 
     def _fold_batch_norms(self) -> None:
-        """FuseBatchNormIntoConv (onnxscript): a BatchNorm that alone reads a convolution without transposition."""
+        """FuseBatchNormIntoConv and -Gemm (onnxscript): a BatchNorm that alone reads a convolution without
+        transposition, or a linear layer over two dimensions."""
         for op in self.traced.ops:
             if op.name not in ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm"):
                 continue
             source = self.traced.producers.get(op.inputs[0])
-            if source is None or source.name not in CONVOLUTIONS or source.outputs[0] in self.traced.outputs:
+            if source is None or source.outputs[0] in self.traced.outputs:
+                continue
+            is_gemm = source.name == "linear" and len(self.traced.tensors[source.outputs[0]].shape) == 2
+            if source.name not in CONVOLUTIONS and not is_gemm:
                 continue
             if len(self.traced.consumers.get(op.inputs[0], ())) == 1:
                 self._folded[source.index] = op.index
@@ -229,7 +233,10 @@ class Lowering(Builder):
         source, weight = inputs[0], inputs[1]
         shape, out = self.shape(source), self.traced.tensors[op.outputs[0]].shape
         if len(shape) == 2:
-            self.emit(op, "Gemm", inputs).transposed_b = True
+            folded = self._folded.get(op.index)
+            bias = inputs[2:] if folded is None or len(inputs) > 2 else [self.constant((out[-1],), 4)]
+            made = op if folded is None else self.traced.ops[folded]
+            self.emit(made, "Gemm", [source, weight, *bias]).transposed_b = True
             return
         if self.graph.values[weight].constant:
             columns, rows = self.shape(weight)

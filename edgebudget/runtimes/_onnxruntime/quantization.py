@@ -51,19 +51,22 @@ ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The quantized file: its nodes and initializers."""
+    """The quantized file: its nodes and initializers, and the traced operators of the nodes that the exporter wrote."""
 
     node_count: int
     input_count: int
     initializers: tuple[int, ...]
+    exported_ops: tuple[int, ...]
 
 
 def quantize(graph: Graph, operators: Container[int]) -> Written:
     """Rewrite `graph` as quantized and then fused, where the operator a node comes from is among `operators`; return
     what the file holds before the session fuses it."""
-    _insert_pairs(graph, _mark(graph, operators))
+    marks = _mark(graph, operators)
+    exported_ops = tuple(node.op for node in graph.nodes.values())
+    _insert_pairs(graph, marks)
     graph.sort_breadth_first()
-    written = Written(len(graph.nodes), graph.input_count, graph.initializers())
+    written = Written(len(graph.nodes), graph.input_count, graph.initializers(), exported_ops)
     _fuse(graph)
     graph.prune()
     return written
