@@ -69,7 +69,8 @@ class Growth:
         if not self.compared:
             return f"Nothing to compare: no option asked for stands in {self.baseline}."
         if self.too_much:
-            return f"{len(self.too_much)} figures grew by more than {limit} since {self.baseline}."
+            figures = "1 figure" if len(self.too_much) == 1 else f"{len(self.too_much)} figures"
+            return f"{figures} grew by more than {limit} since {self.baseline}."
         return f"Nothing grew by more than {limit} since {self.baseline}."
 
     def for_device(self, device: str) -> "Growth":

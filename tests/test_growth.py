@@ -57,7 +57,7 @@ def test_what_was_nothing_has_grown_beyond_any_limit() -> None:
 def test_a_change_says_what_made_it() -> None:
     now = after(peak_bytes=1_200, parameter_bytes=BEFORE.parameter_bytes + 150, workspace_bytes=0)
     growth = grown("b.json", [BEFORE], [now])
-    assert growth.headline == "1 figures grew by more than 5 % since b.json."
+    assert growth.headline == "1 figure grew by more than 5 % since b.json."
     assert str(growth.changes[0]) == (
         "mobilenet_v2 on raspberrypi, pytorch, float32: Peak after calibration 1000 B -> 1.17 KiB "
         "(+20.00 %, +200 bytes): Parameters +150 B; Workspace -1.00 MiB."
@@ -123,7 +123,7 @@ def test_what_is_no_report_is_one_sentence(text: str, said: str) -> None:
     assert said in caught.value.message
     assert len(caught.value.message) < 300
     assert "\n" not in str(caught.value)
-    assert caught.value.hint == "Write one with: edgebudget check ... --format json"
+    assert caught.value.hint == "Write one with: edgebudget check ... --format json --baseline none"
 
 
 @pytest.mark.parametrize("name", ["text", "md", "html", "junit", "github"])

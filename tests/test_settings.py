@@ -186,6 +186,10 @@ def test_the_policy_holds_until_the_command_line_says_otherwise(
     assert json.loads(capfd.readouterr().out)["decision"] == "MARGINAL"
     assert check("--no-allow-marginal") == 1
     assert check("--headroom", "0") == 0
+    (repository / "base.json").write_text("")  # as a shell leaves it that is about to write it anew
+    assert check() == 2
+    assert check("--baseline", "none") == 0
+    (repository / "base.json").write_text(text)
     capfd.readouterr()
     assert check("--batch", "9") == 0  # mostly the runtime itself: within 5 % of the baseline
     assert check("--batch", "9", "--max-growth", "0") == 1

@@ -38,7 +38,7 @@ def parse(text: str, where: str) -> Report:
     """
     from jsonschema import Draft202012Validator  # a tenth of a second, which only a baseline needs
 
-    hint = "Write one with: edgebudget check ... --format json"
+    hint = "Write one with: edgebudget check ... --format json --baseline none"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -54,7 +54,7 @@ def check(
         Path | None,
         typer.Option(
             "--baseline",
-            metavar="FILE",
+            metavar="FILE|none",
             help="Earlier JSON report to compare peaks and files with.",
             show_default=False,
         ),
@@ -125,7 +125,7 @@ def _baseline(baseline: Path | None, max_growth: str, settings: "Settings") -> "
     from edgebudget.reporters.json import parse
 
     path = baseline or settings.baseline
-    if path is None:
+    if path is None or str(baseline) == "none":
         if max_growth:
             raise UsageError("--max-growth has nothing to compare with.", "Give --baseline an earlier JSON report.")
         return None
@@ -138,7 +138,8 @@ def _baseline(baseline: Path | None, max_growth: str, settings: "Settings") -> "
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise BaselineError(
-            f"The baseline {path} cannot be read: {reason}.", "Write one with: edgebudget check ... --format json"
+            f"The baseline {path} cannot be read: {reason}.",
+            "Write one with: edgebudget check ... --format json --baseline none",
         ) from None
     other = f"{path} was written by edgebudget {before.tool_version}, which may estimate otherwise."
     notes = () if before.tool_version == __version__ else (other,)
