@@ -146,7 +146,7 @@ def check(
     isa = profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
-    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -179,9 +179,9 @@ def decide(
     return Decision.GO if high_bytes <= budget_bytes else Decision.MARGINAL
 
 
-def uncalibrated(raw_peak_bytes: int) -> Interval:
+def uncalibrated(peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
+    return Interval(floor(peak_bytes * UNCALIBRATED_LOW), peak_bytes, ceil(peak_bytes * UNCALIBRATED_HIGH))
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:

@@ -143,10 +143,12 @@ def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delega
     for step in steps:
         if step.delegate >= 0:
             delegate = delegates[step.delegate]
+            tabulating = held + delegate.transient_bytes + delegate.table_bytes
             held += delegate.packed_bytes + delegate.structure_bytes
             compiling = held + delegate.transient_bytes
-            heap = max(heap, compiling)
-            resident = max(resident, compiling + sum(delegate.stored.values()) + delegate.program_bytes)
+            heap = max(heap, tabulating, compiling)
+            mapped = delegate.program_bytes + sum(delegate.stored.values())
+            resident = max(resident, tabulating + delegate.program_bytes, compiling + mapped)
     return heap, resident - heap
 
 

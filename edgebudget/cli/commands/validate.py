@@ -33,7 +33,7 @@ def validate(
 ) -> int:
     """Print the error table: every recorded measurement against the estimate that this version gives for it.
 
-    Nothing was tuned on the models to judge by. Heap and process are over the idle runtime.
+    The models to judge by are not those that runtime models were built on. Heap and process are over the idle runtime.
     """
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.errors import UsageError

@@ -43,6 +43,7 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph, int8)
+        optimizers.gathers_to_split(graph)
         depths = () if lowering.rewritten else _depths(traced, added.exported_ops)
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
@@ -79,6 +80,8 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
             node.scratch = weights.convolution_scratch(graph, node)
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
+        elif node.kind in ("QGemm", "QLinearMatMul"):
+            node.scratch = quantization.product_scratch(graph, node)
     return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
 
 

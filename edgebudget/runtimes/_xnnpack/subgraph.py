@@ -77,6 +77,7 @@ class Subgraph:
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
     dropped: int = 0  # values among those of clamps that stay in the tables
     defined_nodes: int = 0  # nodes before any is folded
+    tabulated_bytes: int = 0  # the largest value within a chain that became a table
 
 
 DATA_ALIGNMENT = 128  # of what a program file holds by name, and of its segments (exir/_serialize/_program.py)
@@ -242,6 +243,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 gone.update(chain)
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
+                    sub.tabulated_bytes = max(sub.tabulated_bytes, sub.sizes[sub.nodes[k].output])
                     sub.sizes[sub.nodes[k].output] = 0
                 tables[chain[-1]] = XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module)
     return [tables.get(i, node) for i, node in enumerate(sub.nodes) if i not in gone or i in tables]
