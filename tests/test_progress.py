@@ -12,6 +12,8 @@ from edgebudget.cli import main
 from edgebudget.cli.progress import bar, followed, progress
 from edgebudget.evidence import recorded_measurements
 from edgebudget.measure.records import to_json_line
+from edgebudget.pipeline import Request, resolve_asked, run
+from tests.test_cli import TINY
 
 
 class Terminal(io.StringIO):
@@ -94,3 +96,13 @@ def test_work_on_measurements_shows_it(command: str, tmp_path: Path, monkeypatch
         monkeypatch.setattr(sys, "stderr", stderr)
         assert main([command, "--data", str(data), *quiet]) in (0, 2)
         assert ("estimating" in stderr.getvalue()) is seen
+
+
+def test_a_report_tells_of_each_model_on_each_device(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.py"
+    path.write_text(TINY)
+    devices = ("raspberrypi", "linux-x86_64")
+    told: list[str] = []
+    models = (f"{path}:tiny", f"{path}:raises")
+    run(models, Request(devices=resolve_asked(devices), runtimes=("pytorch",)), on_done=told.append)
+    assert told == [f"{model} on {device}" for model in models for device in devices]

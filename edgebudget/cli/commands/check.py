@@ -94,7 +94,10 @@ def check(
     compare = _baseline(baseline, max_growth, settings)
     if out != "-":
         prepare_folder(Path(out))
-    with options.chosen(models, settings) as asked, progress("estimating", len(asked), quiet=quiet) as on_done:
+    with (
+        options.chosen(models, settings) as asked,
+        progress("estimating", len(set(asked)) * len(request.devices), quiet=quiet) as on_done,
+    ):
         report = run(asked, request, jobs=jobs, on_done=on_done)
     if compare is not None:
         report = replace(report, growth=compare(report))

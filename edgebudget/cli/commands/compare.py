@@ -47,7 +47,10 @@ def compare(
     request = options.build_request(device, dtype, runtime, profiles=profiles, settings=settings)
     if out != "-":
         prepare_folder(Path(out).parent)
-    with options.chosen(models, settings) as asked, progress("estimating", len(asked), quiet=quiet) as on_done:
+    with (
+        options.chosen(models, settings) as asked,
+        progress("estimating", len(set(asked)) * len(request.devices), quiet=quiet) as on_done,
+    ):
         report = run(asked, request, jobs=jobs, on_done=on_done)
     print_errors(report)
     comparison = Comparison(report)

@@ -54,7 +54,7 @@ def timeline(
     request = options.build_request(device, dtype, runtime, input, batch)
     path = out or Path(f"{file_stem(model)}{chosen.suffix}")
     prepare_folder(path.parent)
-    with progress("estimating", 1, quiet=quiet) as on_done:
+    with progress("estimating", len(request.devices), quiet=quiet) as on_done:
         report = run([model], request, on_done=on_done)
     for error in report.errors:
         raise ModelError(error.message, error.hint)
