@@ -54,13 +54,13 @@ def test_it_says_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "stderr", stderr)
     with progress("estimating", 3, quiet=False) as done:
-        for name in ("one", "two"):
+        for name in ("one", "two" + 100 * "o"):
             time.sleep(0.15)
             done(name)
         time.sleep(0.15)
     seen = plain(stderr.getvalue())
     assert "2/3" in seen
-    assert "estimating: two done" in seen
+    assert "estimating: two" in seen
     assert re.search(r"left 0:00:0[0-9]", seen)
     assert max(map(len, re.split(r"[\r\n]", seen))) <= 80
 

@@ -9,6 +9,9 @@ from edgebudget.printable import one_line
 
 T = TypeVar("T")
 
+SHOWN = 30
+"""How much of a name leaves room for the bar and the time left in 80 columns."""
+
 
 @contextmanager
 def progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
@@ -24,7 +27,7 @@ def progress(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], 
 def bar(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]]:
     """Give a function to call with the name of each of `total` pieces of work when it is done.
 
-    A bar on stderr, with the time it took and the time left, if that is a terminal and `quiet` is not asked for.
+    A bar on stderr, with what was done last and the time left, if that is a terminal and `quiet` is not asked for.
     """
     if quiet or not sys.stderr.isatty():
         yield lambda name: None
@@ -37,7 +40,6 @@ def bar(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]
         Progress,
         SpinnerColumn,
         TextColumn,
-        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -46,7 +48,6 @@ def bar(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
@@ -56,7 +57,7 @@ def bar(what: str, total: int, *, quiet: bool) -> Iterator[Callable[[str], None]
         task = watched.add_task(escape(what), total=total)
 
         def done(name: str) -> None:
-            watched.update(task, advance=1, description=f"{escape(what)}: {escape(one_line(name[:30]))} done")
+            watched.update(task, advance=1, description=f"{escape(what)}: {escape(one_line(name[:SHOWN]))}")
 
         yield done
 
