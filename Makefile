@@ -24,7 +24,7 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate measure-cuda test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate measure-cuda samples test test-slow fuzz lint clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again; a GPU 
 
 measure-cuda: ## Measure this machine's CUDA GPU with torch and torchvision alone [CUDA_PYTHON=...] [MINUTES=9] [CUDA_OUT=...]
 	$(CUDA_PYTHON) -m edgebudget.measure.cuda --suite --out $(CUDA_OUT) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+
+samples: $(VENV)/.installed-dev ## Write the samples of every report under reports/ anew
+	$(BIN)/python -m tests.samples
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

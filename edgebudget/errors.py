@@ -43,6 +43,14 @@ class ProfileError(EdgeBudgetError):
     """A device profile is not valid; the message starts with the file and the field."""
 
 
+class SettingsError(EdgeBudgetError):
+    """The settings of a repository are not valid; the message starts with the file, the line and the key."""
+
+
+class BaselineError(EdgeBudgetError):
+    """An earlier report cannot be read, or is none."""
+
+
 class CalibrationError(EdgeBudgetError):
     """Calibration data or a fit is missing, not valid, or not applicable."""
 

@@ -60,12 +60,13 @@ def run(
     request: Request,
     *,
     jobs: int = 1,
-    on_done: Callable[[str], None] = lambda model: None,
+    on_done: Callable[[str], None] = lambda pair: None,
 ) -> Report:
     """Return the report on every model, device, runtime and dtype asked for, in the order they were asked for.
 
     A model that cannot be estimated becomes an entry of the report's `errors`; the others are still reported. `jobs`
-    models are worked on at a time, each job in a process of its own. `on_done` hears of each model as it is finished.
+    models are worked on at a time, each job in a process of its own. `on_done` hears of each model on each device as it
+    is finished, and of those of a model that fails together.
     Raises UsageError for a request that names nothing, or what is not registered.
     """
     models = tuple(dict.fromkeys(models))
@@ -73,7 +74,7 @@ def run(
     results: tuple[CheckResult, ...] = ()
     errors: tuple[ReportError, ...] = ()
     layouts: dict[OptionKey, MemoryLayout] = {}
-    for model, outcome in zip(models, _outcomes(models, request, jobs), strict=True):
+    for outcome in _outcomes(models, request, jobs, on_done):
         if isinstance(outcome, ReportError):
             errors += (outcome,)
         else:
@@ -83,7 +84,6 @@ def run(
                 to_draw(results)
             )  # the others' layouts are let go at once: a hundred models' would fill the memory
             layouts = {key: layout for key, layout in layouts.items() if key in drawn}
-        on_done(model)
     return Report(
         tool_version=__version__,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -106,8 +106,8 @@ def resolve_asked(patterns: Sequence[str], folders: Sequence[Folder] | None = No
     return tuple(asked.values())
 
 
-def check_model(model: str, request: Request) -> Outcome:
-    """Return the verdicts on `model`, or why it could not be estimated."""
+def check_model(model: str, request: Request, on_device: Callable[[str], None] = lambda device: None) -> Outcome:
+    """Return the verdicts on `model`, or why it could not be estimated; `on_device` hears of each device when done."""
     # Building and tracing are what needs torch, which takes seconds to import: not before a model is asked for.
     from edgebudget.sources import load_model
     from edgebudget.tracing import trace
@@ -117,7 +117,7 @@ def check_model(model: str, request: Request) -> Outcome:
         graph = trace(
             loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
         )
-        return check_graph(model, graph, replace(request, batch=request.batch or loaded.batch))
+        return check_graph(model, graph, replace(request, batch=request.batch or loaded.batch), on_device)
     except EdgeBudgetError as error:
         _LOG.debug("%s", model, exc_info=True)
         return ReportError(model, None, error.message, error.hint)
@@ -128,7 +128,9 @@ def check_model(model: str, request: Request) -> Outcome:
         return ReportError(model, None, message, "Run with --debug for the traceback.")
 
 
-def check_graph(model: str, graph: TracedGraph, request: Request) -> Checked:
+def check_graph(
+    model: str, graph: TracedGraph, request: Request, on_device: Callable[[str], None] = lambda device: None
+) -> Checked:
     """Return the verdicts on a traced model, reported as `model`: by device, then runtime, then dtype."""
     estimates: dict[tuple[str, str, Target], MemoryEstimate] = {}
 
@@ -175,6 +177,7 @@ def check_graph(model: str, graph: TracedGraph, request: Request) -> Checked:
         options = recommend([option(device, r, d) for r in runtimes for d in request.dtypes], request.dtypes)
         results += options
         layouts |= {key_of(o): found for o in options if (found := layout(device, o)) is not None}
+        on_device(device.name)
     return Checked(tuple(results), layouts)
 
 
@@ -199,16 +202,32 @@ def _validate(models: Sequence[str], request: Request) -> None:
         RUNTIMES.get(runtime)
 
 
-def _outcomes(models: Sequence[str], request: Request, jobs: int) -> Iterator[Outcome]:
+def _outcomes(models: Sequence[str], request: Request, jobs: int, on_done: Callable[[str], None]) -> Iterator[Outcome]:
     if jobs == 1 or len(models) == 1:
-        yield from (check_model(model, request) for model in models)
+        yield from (_checked(model, request, on_done) for model in models)
         return
     # spawn, not fork: torch starts threads, and a forked copy of them deadlocks
     try:
         with ProcessPoolExecutor(min(jobs, len(models)), get_context("spawn"), _quiet_worker) as pool:
-            yield from pool.map(check_model, models, [request] * len(models))
+            for model, outcome in zip(models, pool.map(check_model, models, [request] * len(models)), strict=True):
+                for device in request.devices:
+                    on_done(f"{model} on {device.name}")
+                yield outcome
     except BrokenProcessPool:
         raise ModelError("A job ended without an answer, as one does that is out of memory.", "Use --jobs 1.") from None
+
+
+def _checked(model: str, request: Request, on_done: Callable[[str], None]) -> Outcome:
+    left = [device.name for device in request.devices]
+
+    def done(device: str) -> None:
+        left.remove(device)
+        on_done(f"{model} on {device}")
+
+    outcome = check_model(model, request, done)
+    for device in tuple(left):  # of a model that could not be estimated
+        done(device)
+    return outcome
 
 
 def _quiet_worker() -> None:

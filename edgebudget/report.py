@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from edgebudget.growth import Growth
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.verdict import RANK, CheckResult, Decision, best
@@ -52,7 +53,8 @@ class Group:
 class Report:
     """`decision` is that of the worst (model, device) pair, each as good as its best option; ERROR when `errors` is not
     empty. `generated_at` is ISO 8601 in UTC. `layouts` are those of the options to draw over time, see `to_draw`;
-    `profiles` are the devices by name, for the sources of their figures."""
+    `profiles` are the devices by name, for the sources of their figures; `growth` is what differs from a baseline,
+    where there is one."""
 
     tool_version: str
     generated_at: str
@@ -61,6 +63,7 @@ class Report:
     errors: tuple[ReportError, ...]
     layouts: Mapping[OptionKey, MemoryLayout] = field(default_factory=dict)
     profiles: Mapping[str, DeviceProfile] = field(default_factory=dict)
+    growth: Growth | None = None
 
     def pairs(self) -> Mapping[tuple[str, str], tuple[CheckResult, ...]]:
         """Return the options of each (model, device) pair, in the order they were asked for."""
@@ -87,6 +90,7 @@ class Report:
             errors=errors,
             layouts={key: layout for key, layout in self.layouts.items() if key.device == device},
             profiles={name: profile for name, profile in self.profiles.items() if name == device},
+            growth=self.growth.for_device(device) if self.growth else None,
         )
 
     def _repr_html_(self) -> str:
@@ -132,9 +136,11 @@ def worst_decision(results: Sequence[CheckResult], errors: Sequence[ReportError]
 
 
 def exit_code(report: Report, *, allow_marginal: bool) -> int:
-    """Return what the command ends with: 0 where every pair has an option to take, 1 where some pair has none, 2 where
-    something could not be estimated. MARGINAL is an option to take only with `allow_marginal`."""
+    """Return what the command ends with: 0 where every pair has an option to take, 1 where some pair has none or
+    something grew too much, 2 where something could not be estimated. MARGINAL is an option to take only with
+    `allow_marginal`."""
     good = {Decision.GO, Decision.MARGINAL} if allow_marginal else {Decision.GO}
     if report.decision is Decision.ERROR:
         return 2
-    return 0 if report.decision in good else 1
+    too_much = report.growth is not None and report.growth.too_much
+    return 0 if report.decision in good and not too_much else 1

@@ -12,7 +12,7 @@ import edgebudget
 
 PACKAGE = Path(edgebudget.__file__).parent
 
-WITH_TORCH = {"tracing", "sources", "measure", "inspection"}
+WITH_TORCH = {"tracing", "sources", "measure", "inspection", "fitting"}
 HEAVY = {
     "torch",
     "torchvision",

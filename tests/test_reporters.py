@@ -114,6 +114,24 @@ def test_formats_carry_the_same_integers(name: str, parse) -> None:
     assert parse(REPORTERS.get(name).render(REPORT)) == expected(REPORT)
 
 
+# In the order in which the text goes through them.
+IN_TEXT = """
+parameter_bytes buffer_bytes activation_lower_bound_bytes activation_bytes load_peak_bytes inference_peak_bytes
+raw_peak_bytes peak_bytes peak_low_bytes peak_high_bytes budget_bytes headroom_bytes storage_bytes storage_budget_bytes
+""".split()
+
+
+@pytest.mark.parametrize("result", [GO_RESULT, SHORT_RESULT])
+def test_text_carries_the_same_integers(result: CheckResult) -> None:
+    text = REPORTERS.get("text").render(report(result))
+    shown = re.findall(r" ([+-]?[0-9,]+) +[+-]?[0-9.]+ (?:B|[KMGT]iB)$", text, re.M)
+    numbers = dict(zip(IN_TEXT, (int(digits.replace(",", "")) for digits in shown), strict=True))
+    document = json.loads(REPORTERS.get("json").render(report(result)))["results"][0]
+    assert numbers == {key: document[key] for key in IN_TEXT}
+    for key in ("parameter_numel", "buffer_numel", "activation_peak_numel"):
+        assert f"{document[key]:,} x " in text
+
+
 def test_text_shows_how_the_number_is_made() -> None:
     text = REPORTERS.get("text").render(REPORT)
     assert text.startswith("ERROR: 1 of 1")
@@ -131,14 +149,14 @@ def test_format_contract(name: str) -> None:
     assert first == reporter.render(REPORT)
     assert first.endswith("\n")
     assert not first.endswith("\n\n")
-    assert str(Decision.NO_GO) in first
+    assert str(Decision.NO_GO) in reporter.render(report(SHORT_RESULT))
     assert reporter.render(report(errors=(ERROR,)))
     assert reporter.render(report(GO_RESULT))
 
 
 def test_formats_have_suffixes_of_their_own() -> None:
     suffixes = [reporter.suffix for _, reporter in REPORTERS]
-    assert len(suffixes) == len(set(suffixes)) == 6
+    assert len(suffixes) == len(set(suffixes)) == 7
 
 
 def test_json_has_the_contracts_keys_in_its_order() -> None:
@@ -273,6 +291,13 @@ def test_names_do_no_harm_in_text(name: str) -> None:
     text = REPORTERS.get("text").render(nasty_report(name))
     assert not any(ord(char) < 32 and char != "\n" for char in text)
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_names_do_no_harm_in_github(name: str) -> None:
+    lines = REPORTERS.get("github").render(nasty_report(name)).splitlines()
+    assert [line.split(" ")[0] for line in lines] == ["::error", "::notice"]
+    assert all(line.count("::") >= 2 and min(map(ord, line)) >= 32 for line in lines)
 
 
 @given(st.text(max_size=40))

@@ -1,10 +1,11 @@
-"""Write the gold files of the reporters, the error table and the profiles' figures anew, to be read before a commit.
+"""Write the gold files of the reporters, the samples of reports, the error table and the profiles' figures anew, to be
+read before a commit.
 
 `python -m tests.write_gold`
 """
 
 from edgebudget.reporters import REPORTERS
-from tests import profile_figures, validated
+from tests import profile_figures, samples, validated
 from tests.handmade import GOLD, REPORT
 
 if __name__ == "__main__":
@@ -13,3 +14,4 @@ if __name__ == "__main__":
     validated.REPORT.write_text(validated.report(), encoding="utf-8")
     validated.README.write_text(validated.readme(), encoding="utf-8")
     profile_figures.write()
+    samples.write_samples()

@@ -17,7 +17,6 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="edgebudget",
         help="Estimate the memory a PyTorch model takes on an edge device, and say GO, MARGINAL or NO-GO.",
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )

@@ -79,6 +79,17 @@ def write_files(contents: Mapping[Path, str | bytes]) -> None:
                 temporary.unlink()
 
 
+def append_text(path: Path, text: str) -> None:
+    """Write `text` to the end of the file at `path`; raises OutputError."""
+    try:
+        with path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to {path}: {error.strerror}.", "Name a file that can be written to."
+        ) from error
+
+
 def _refuse_odd_target(path: Path) -> None:
     if path.is_symlink():
         raise OutputError(f"{path} is a symbolic link.", "Name the file it points to, or remove the link.")

@@ -102,7 +102,7 @@ class _Builder:
         if isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                raise self.error(event.start_mark, "a second document starts here; keep one profile in a file")
+                raise self.error(event.start_mark, "a second document starts here; keep one in a file")
         elif isinstance(event, yaml.ScalarEvent):
             self.scalar(event)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -125,7 +125,7 @@ class _Builder:
 
     def open(self, value: "list[Value] | dict[str, Value]", event: yaml.Event) -> None:
         if len(self.stack) >= _MAX_DEPTH:
-            raise self.error(event.start_mark, f"nested deeper than {_MAX_DEPTH} levels; a profile needs four")
+            raise self.error(event.start_mark, f"nested deeper than {_MAX_DEPTH} levels; write it flatter")
         where = self.add(value, event)
         self.stack.append(_Container(value, where))
 
@@ -153,9 +153,15 @@ class _Builder:
 
 @lru_cache(maxsize=256)  # a profile that many extend is parsed once; nothing changes a Document
 def parse_profile(text: str, path: str) -> Document:
-    """Return the data of a profile's `text`; `path` is what messages call it. Pure.
+    """Return the data of a profile's `text`, as `parse_mapping` does."""
+    return parse_mapping(text, path, "a profile is a mapping of keys to values; start with 'schema_version: 1'")
 
-    Raises UnreadableProfileError, `path:LINE:COLUMN: ...`, for what is not one YAML mapping of plain values.
+
+def parse_mapping(text: str, path: str, otherwise: str) -> Document:
+    """Return the data of a YAML mapping of plain values; `path` is what messages call it. Pure.
+
+    Raises UnreadableProfileError, `path:LINE:COLUMN: ...`, for what is none; `otherwise` is what it says of lists,
+    plain text and nothing.
     """
     if len(text) > MAX_TEXT_BYTES:
         raise too_long(path)
@@ -170,13 +176,13 @@ def parse_profile(text: str, path: str) -> Document:
         reason = " ".join(str(getattr(error, "reason", error)).split())[:120]
         raise builder.error(None, f"not readable as YAML text: {reason}; save the file as plain UTF-8") from None
     if not isinstance(builder.root, dict):
-        raise builder.error(None, "a profile is a mapping of keys to values; start with 'schema_version: 1'")
+        raise builder.error(None, otherwise)
     return Document(path, builder.root, builder.places)
 
 
 def too_long(path: str) -> UnreadableProfileError:
-    """Return the error for a text that is larger than any profile."""
-    return UnreadableProfileError(path, Place(1, 1), f"longer than {MAX_TEXT_BYTES // 2**10} KiB; no profile is")
+    """Return the error for a text that is larger than any such file."""
+    return UnreadableProfileError(path, Place(1, 1), f"longer than {MAX_TEXT_BYTES // 2**10} KiB; shorten it")
 
 
 def dotted(where: Field) -> str:

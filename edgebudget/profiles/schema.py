@@ -50,8 +50,13 @@ class Problem:
 
 def schema_problems(data: dict[str, Value]) -> list[Problem]:
     """Return what the JSON Schema has against `data`: one problem a field, empty for a valid profile."""
+    return problems_of(_validator(), data)
+
+
+def problems_of(validator: "Draft202012Validator", data: dict[str, Value]) -> list[Problem]:
+    """Return what `validator` has against `data`: one problem a field."""
     ranked: dict[Field, tuple[int, Problem]] = {}
-    for error in _validator().iter_errors(data):
+    for error in validator.iter_errors(data):
         for rank, problem in _explain(error):
             if problem.field not in ranked or rank < ranked[problem.field][0]:
                 ranked[problem.field] = (rank, problem)
@@ -65,19 +70,24 @@ def schema_text() -> str:
 
 @cache
 def _validator() -> "Draft202012Validator":
-    # Imported here: it costs more than reading every shipped profile.
-    from jsonschema import Draft202012Validator, FormatChecker
-
-    formats = FormatChecker(formats=())
     checks: dict[str, Callable[[object], object]] = {
         "binary-size": lambda value: _bounded(parse_binary_size(value)),
         "storage-size": lambda value: _bounded(parse_storage_size(value)),
         "percent": parse_percent,
         "iso-date": _iso_date,
     }
+    return make_validator(schema_text(), checks)
+
+
+def make_validator(schema: str, checks: Mapping[str, Callable[[object], object]]) -> "Draft202012Validator":
+    """Return the validator for the text of a JSON Schema; `checks` are its formats, which raise ValueError."""
+    # Imported here: it costs more than reading every shipped profile.
+    from jsonschema import Draft202012Validator, FormatChecker
+
+    formats = FormatChecker(formats=())
     for name, check in checks.items():
         formats.checks(name, raises=ValueError)(_holds(check))
-    return Draft202012Validator(json.loads(schema_text()), format_checker=formats)
+    return Draft202012Validator(json.loads(schema), format_checker=formats)
 
 
 def _holds(check: Callable[[object], object]) -> Callable[[object], bool]:

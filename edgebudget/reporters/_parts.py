@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import TypeAlias
 
+from edgebudget.growth import Growth
 from edgebudget.report import Report
 from edgebudget.runtimes.interface import PeakOp
 from edgebudget.verdict import CheckResult, Decision
@@ -44,6 +45,13 @@ def headline(report: Report) -> str:
     if report.errors:
         said.append(f"{len(report.errors)} of the models could not be estimated")
     return f"{report.decision}: {'; '.join(said) or 'nothing was asked for'}."
+
+
+def growth_lines(growth: Growth) -> list[str]:
+    """Return a sentence for each figure that changed, those that grew too much marked, then the notes."""
+    too_much = set(growth.too_much)
+    changed = [f"{'TOO MUCH: ' if change in too_much else ''}{change}" for change in growth.changes]
+    return [*changed, *growth.notes]
 
 
 def peak_op_text(peak_op: PeakOp) -> str:

@@ -14,6 +14,7 @@ from edgebudget.profiles.show import DetailRow, detail_rows
 from edgebudget.report import Group, OptionKey, Report, key_of, to_draw
 from edgebudget.reporters._parts import (
     dtypes,
+    growth_lines,
     headline,
     number,
     peak_op_text,
@@ -48,6 +49,7 @@ class HtmlReporter:
             {
                 "report": report,
                 "headline": headline(report),
+                "growth_lines": growth_lines,
                 "groups": shown,
                 "sections": SECTIONS,
                 "main_keys": MAIN_KEYS,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from edgebudget.growth import Growth
 from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
 from edgebudget.report import Report, chosen
@@ -24,9 +25,11 @@ class JunitReporter:
 
     def render(self, report: Report) -> str:
         pairs = report.pairs()
+        compared = report.growth.compared if report.growth else ()
         failures = sum(chosen(options).decision is not Decision.GO for options in pairs.values())
+        failures += len({(change.model, change.device) for change in report.growth.too_much} if report.growth else ())
         counts = {
-            "tests": str(len(pairs) + len(report.errors)),
+            "tests": str(len(pairs) + len(compared) + len(report.errors)),
             "failures": str(failures),
             "errors": str(len(report.errors)),
         }
@@ -34,6 +37,8 @@ class JunitReporter:
         suite = ET.SubElement(root, "testsuite", {"name": "edgebudget", "timestamp": report.generated_at, **counts})
         for (model, device), options in pairs.items():
             _pair(suite, model, device, options)
+        if report.growth is not None:
+            _growth(suite, report.growth)
         for error in report.errors:
             case = _case(suite, error.model, error.device or "all devices")
             ET.SubElement(case, "error", {"type": "ERROR", "message": _xml(f"{error.message} {error.hint}".rstrip())})
@@ -56,6 +61,14 @@ def _pair(suite: ET.Element, model: str, device: str, options: Sequence[CheckRes
         ET.SubElement(case, "failure", {"type": str(shown.decision), "message": message})
     lines = [f"{o.runtime} {o.dtype}: {o.decision}. {' '.join(o.reasons)}" for o in options]
     ET.SubElement(case, "system-out").text = "\n".join(_xml(one_line(line)) for line in lines)
+
+
+def _growth(suite: ET.Element, growth: Growth) -> None:
+    for model, device in growth.compared:
+        case = _case(suite, f"{model}: growth", device)
+        grown = [str(c) for c in growth.too_much if (c.model, c.device) == (model, device)]
+        if grown:
+            ET.SubElement(case, "failure", {"type": "GROWTH", "message": _xml(one_line(" ".join(grown)))})
 
 
 def _case(suite: ET.Element, model: str, device: str) -> ET.Element:

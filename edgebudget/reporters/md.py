@@ -9,6 +9,7 @@ from edgebudget.printable import one_line
 from edgebudget.report import Group, Report
 from edgebudget.reporters._parts import (
     dtypes,
+    growth_lines,
     headline,
     number,
     peak_op_text,
@@ -29,17 +30,28 @@ class MarkdownReporter:
     suffix: str = ".md"
 
     def render(self, report: Report) -> str:
-        lines = ["# Memory verdict", "", f"**{escape(headline(report))}**", ""]
-        if report.results:
-            lines += [*_matrix(report), ""]
+        lines = _verdicts(report)
         for group in report.groups():
             lines += [*_details(group), ""]
+        if report.growth is not None:
+            lines += ["## Growth", "", escape(report.growth.headline), ""]
+            lines += [*(f"- {escape(line)}" for line in growth_lines(report.growth)), ""]
         if report.errors:
             lines += ["## Not estimated", ""]
             lines += [f"- **{escape(e.model)}**: {escape(f'{e.message} {e.hint}'.rstrip())}" for e in report.errors]
             lines += [""]
         lines += [f"edgebudget {escape(report.tool_version)}, {escape(report.generated_at)}"]
         return "\n".join(lines) + "\n"
+
+
+def verdicts(report: Report) -> str:
+    """Return the verdicts alone, without the numbers behind them, ending with a newline."""
+    return "\n".join(_verdicts(report))
+
+
+def _verdicts(report: Report) -> list[str]:
+    matrix = [*_matrix(report), ""] if report.results else []
+    return ["# Memory verdict", "", f"**{escape(headline(report))}**", "", *matrix]
 
 
 def escape(text: str) -> str:

@@ -15,6 +15,7 @@ from edgebudget.printable import one_line
 from edgebudget.report import Group, Report, chosen
 from edgebudget.reporters._parts import (
     dtypes,
+    growth_lines,
     headline,
     peak_op_text,
 )
@@ -48,6 +49,11 @@ class TextReporter:
             console.print()
             left_out = f"The numbers of {len(shown) - len(explained)} pairs that are GO are left out here"
             console.print(_text(f"{left_out}; the other formats, and a check of fewer pairs, show them."))
+        if report.growth is not None:
+            console.print()
+            console.print(_text(report.growth.headline))
+            for line in growth_lines(report.growth):
+                _item(console, line)
         for error in report.errors:
             where = f" on {error.device}" if error.device else ""
             console.print()
@@ -91,9 +97,13 @@ def _explain(console: Console, option: CheckResult) -> None:
     if option.raw_peak_bytes is not None:
         console.print(Padding(_numbers(option), (0, 0, 0, 2)))
     for reason in option.reasons:
-        grid = Table.grid(padding=(0, 1))
-        grid.add_row("  -", _text(reason))
-        console.print(grid)
+        _item(console, reason)
+
+
+def _item(console: Console, text: str) -> None:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_row("  -", _text(text))
+    console.print(grid)
 
 
 def _numbers(option: CheckResult) -> Table:

@@ -27,6 +27,10 @@ class _Factory:
     def claims(self, reference: str) -> bool:
         return ":" in reference and not reference.startswith(("timm:", "torchvision:"))
 
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """Return nothing: these references are paths and modules."""
+        return ()
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Call the factory, which returns an `nn.Module` or `(module, example_inputs)`.
 

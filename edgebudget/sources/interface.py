@@ -1,6 +1,6 @@
 """Where models come from: a reference in, a module without weights and its example inputs out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,6 +37,11 @@ class Source(Protocol):
 
     def claims(self, reference: str) -> bool:
         """Whether `reference` is of this kind, judged by its form alone."""
+        ...
+
+    def names(self, prefix: str) -> Iterable[str]:
+        """Return the references of this kind that start with `prefix`, for a shell to offer, without importing a
+        package of models; none where they cannot be listed."""
         ...
 
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:

@@ -24,6 +24,10 @@ class _Pt2:
     def claims(self, reference: str) -> bool:
         return reference.endswith(".pt2")
 
+    def names(self, prefix: str) -> tuple[str, ...]:
+        """Return nothing: these references are paths and modules."""
+        return ()
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the program in the file, with the example inputs it was exported with.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from edgebudget.errors import MissingExtraError
 from edgebudget.inputs import InputSpec
 from edgebudget.registry import unknown_name
+from edgebudget.sources._registered import registered_names
 from edgebudget.sources.interface import LoadedModel
 
 PREFIX = "timm:"
@@ -17,6 +18,12 @@ class _Timm:
 
     def claims(self, reference: str) -> bool:
         return reference.startswith(PREFIX)
+
+    def names(self, prefix: str) -> list[str]:
+        """Return timm's models once the prefix of their kind is written: there are a thousand."""
+        if not prefix.startswith(PREFIX):
+            return []
+        return [name for model in registered_names("timm") if (name := PREFIX + model).startswith(prefix)]
 
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the named model with random weights, at the input size of its pretrained configuration.

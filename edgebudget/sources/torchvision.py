@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edgebudget.errors import ModelError
 from edgebudget.inputs import InputSpec
 from edgebudget.registry import unknown_name
+from edgebudget.sources._registered import registered_names
 from edgebudget.sources.interface import LoadedModel
 
 VIDEO_FRAMES = 16  # the clip length of torchvision's video presets
@@ -21,6 +22,11 @@ class _Torchvision:
 
     def claims(self, reference: str) -> bool:
         return _NAME.fullmatch(reference) is not None
+
+    def names(self, prefix: str) -> list[str]:
+        """Return torchvision's models, without the quantizable variants, which are refused."""
+        names = registered_names("torchvision")
+        return [name for name in names if name.startswith(prefix) and not name.startswith("quantized_")]
 
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the named model with random weights, at the size its preset of transforms crops to.

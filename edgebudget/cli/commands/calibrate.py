@@ -7,6 +7,7 @@ import typer
 
 from edgebudget.cli import options
 from edgebudget.cli.output import print_result, write_files
+from edgebudget.cli.progress import followed, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +55,9 @@ def calibrate(
         if not quiet:
             typer.echo(sentence, err=True)
 
-    fits = fit_all(measurements, level, tell) + fit_gpu(on_gpu, level, tell)
+    with progress("estimating", len(measurements), quiet=quiet) as done:
+        fits = fit_all(followed(measurements, lambda m: m.subject.model, done), level, tell)
+    fits += fit_gpu(on_gpu, level, tell)
     if not fits:
         raise CalibrationError(
             f"Nothing could be fitted to {len(measurements) + len(on_gpu)} measurements.",

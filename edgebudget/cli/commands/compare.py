@@ -20,7 +20,7 @@ def compare(
     models: options.Models = None,
     device: options.Devices = None,
     profiles: options.Profiles = None,
-    dtype: options.Dtypes = "float32,float16,int8",
+    dtype: options.Dtypes = "",
     runtime: options.Runtimes = "",
     form: Annotated[
         str, typer.Option("--format", metavar="csv|md", help="A table to calculate with, or a matrix of verdicts.")
@@ -40,16 +40,18 @@ def compare(
     from edgebudget.comparison import Comparison
     from edgebudget.errors import UsageError
     from edgebudget.pipeline import run
-    from edgebudget.suite import MOBILE_SUITE
 
     if form not in ("csv", "md"):
         raise UsageError(f"compare does not write {form!r}.", "Use --format csv or --format md.")
-    request = options.build_request(device, dtype, runtime, profiles=profiles)
+    settings = options.repository_settings(quiet, profiles)
+    request = options.build_request(device, dtype, runtime, profiles=profiles, settings=settings)
     if out != "-":
         prepare_folder(Path(out).parent)
-    chosen = models or list(MOBILE_SUITE)
-    with progress(len(chosen), quiet=quiet) as on_done:
-        report = run(chosen, request, jobs=jobs, on_done=on_done)
+    with (
+        options.chosen(models, settings) as asked,
+        progress("estimating", len(set(asked)) * len(request.devices), quiet=quiet) as on_done,
+    ):
+        report = run(asked, request, jobs=jobs, on_done=on_done)
     print_errors(report)
     comparison = Comparison(report)
     text = comparison.to_csv() if form == "csv" else comparison.to_markdown()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.output import prepare_folder, print_result, write_files
 from edgebudget.errors import UsageError
 
@@ -37,7 +37,12 @@ def list_devices(
 
 
 def show(
-    device: Annotated[str, typer.Argument(metavar="D", help="Profile name, alias, path to a YAML, or 'here'.")],
+    device: Annotated[
+        str,
+        typer.Argument(
+            metavar="D", help="Profile name, alias, path to a YAML, or 'here'.", autocompletion=completion.devices
+        ),
+    ],
     profiles: options.Profiles = None,
     format: Annotated[str, typer.Option("--format", metavar="FORMAT", help="text or html.")] = "text",
     out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="File to write; - is stdout.")] = "-",

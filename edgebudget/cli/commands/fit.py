@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.output import print_result
 
 
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def fit(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="As for check.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="As for check.", autocompletion=completion.models)],
     device: options.Devices = None,
     profiles: options.Profiles = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="The option to start from.")] = "float32",
@@ -24,7 +24,7 @@ def fit(
     input: options.Inputs = None,
     batch: options.Batch = None,
     calibration: options.CalibrationName = None,
-    headroom: options.Headroom = "0",
+    headroom: options.Headroom = "",
     debug: options.Debug = False,
 ) -> int:
     """Propose what would make a model fit a device, each change estimated anew, the cheapest first.

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.output import file_stem, prepare_folder, print_error, print_result, write_files
 from edgebudget.cli.progress import progress
 from edgebudget.errors import EdgeBudgetError, UsageError
@@ -22,7 +22,8 @@ def inspect(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="torchvision name, package.module:factory, path/file.py:factory, path/model.pt2, or timm:NAME.",
+            help=options.MODEL_KINDS,
+            autocompletion=completion.models,
         ),
     ],
     dtype: options.Dtypes = "float32,float16,int8",
@@ -81,7 +82,7 @@ def inspect(
         prepare_folder(Path(out))
     inspections = []
     failed = False
-    with progress(len(models), quiet=quiet) as done:
+    with progress("tracing", len(models), quiet=quiet) as done:
         for model in dict.fromkeys(models):
             try:
                 inspections.append(inspect_model(model, options.comma_list(dtype), specs, batch, weights))

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.gpu import is_gpu, measure_on_gpu
 from edgebudget.cli.output import print_result
+from edgebudget.cli.progress import bar
 from edgebudget.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def measure(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL...", help="torchvision name, package.module:factory, path/file.py:factory, or timm:NAME."
+            metavar="MODEL...",
+            help="torchvision name, package.module:factory, path/file.py:factory, or timm:NAME.",
+            autocompletion=completion.models,
         ),
     ],
     backend: Annotated[
@@ -62,19 +65,23 @@ def measure(
     subjects = _subjects(models, backends, dtypes, inputs or [])
     failures: list[Failure] = []
 
-    def tell(result: "Measurement | Failure") -> None:
-        if isinstance(result, Failure):
-            failures.append(result)
-        if isinstance(result, Failure) or not quiet:
-            typer.echo(_told(result), err=True)
+    left = len(subjects) if out == "-" else len(set(subjects) - campaign.recorded(Path(out)))
+    with bar("measuring", left, quiet=quiet) as done:
 
-    if out == "-":
-        for result in campaign.measure(subjects):
-            tell(result)
-            if not isinstance(result, Failure):
-                print_result(to_json_line(result) + "\n")
-    else:
-        campaign.measure_to_file(subjects, Path(out), tell)
+        def tell(result: "Measurement | Failure") -> None:
+            if isinstance(result, Failure):
+                failures.append(result)
+            if isinstance(result, Failure) or not quiet:
+                typer.echo(_told(result), err=True)
+            done(result.subject.model)
+
+        if out == "-":
+            for result in campaign.measure(subjects):
+                tell(result)
+                if not isinstance(result, Failure):
+                    print_result(to_json_line(result) + "\n")
+        else:
+            campaign.measure_to_file(subjects, Path(out), tell)
     return 2 if failures else 0
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edgebudget.cli import options
+from edgebudget.cli import completion, options
 from edgebudget.cli.output import file_stem, prepare_folder, print_error, write_files
 from edgebudget.cli.progress import progress
 from edgebudget.errors import ModelError
@@ -20,11 +20,12 @@ def timeline(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="torchvision name, package.module:factory, path/file.py:factory, path/model.pt2, or timm:NAME.",
+            help=options.MODEL_KINDS,
+            autocompletion=completion.models,
         ),
     ],
     device: options.Devices = None,
-    dtype: options.Dtypes = "float32,float16,int8",
+    dtype: options.Dtypes = "",
     runtime: options.Runtimes = "",
     input: options.Inputs = None,
     batch: options.Batch = None,
@@ -53,7 +54,7 @@ def timeline(
     request = options.build_request(device, dtype, runtime, input, batch)
     path = out or Path(f"{file_stem(model)}{chosen.suffix}")
     prepare_folder(path.parent)
-    with progress(1, quiet=quiet) as on_done:
+    with progress("estimating", len(request.devices), quiet=quiet) as on_done:
         report = run([model], request, on_done=on_done)
     for error in report.errors:
         raise ModelError(error.message, error.hint)

@@ -7,6 +7,7 @@ import typer
 
 from edgebudget.cli import options
 from edgebudget.cli.output import print_result, write_files
+from edgebudget.cli.progress import followed, progress
 
 
 def register(app: typer.Typer) -> None:
@@ -53,12 +54,11 @@ def validate(
         on_gpu = read_gpu_measurements(path for path in data if is_of_gpu(path))
     else:
         measurements, on_gpu = recorded_measurements(part), recorded_gpu_measurements()
-    text = document(
-        measurements,
-        (*compared(measurements, part), *compared_on_gpu(on_gpu)),
-        tuple(judged(measurements, load_calibrations(calibration))),
-        with_models=models,
-    )
+    calibrations = load_calibrations(calibration)
+    with progress("estimating", len(measurements), quiet=quiet) as done:
+        errors = tuple(compared(followed(measurements, lambda m: m.subject.model, done), part))
+        verdicts = tuple(judged(measurements, calibrations))  # of the same estimates, which are made once
+    text = document(measurements, (*errors, *compared_on_gpu(on_gpu)), verdicts, with_models=models)
     if out == "-":
         print_result(text)
     else:

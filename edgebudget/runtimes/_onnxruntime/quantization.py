@@ -304,7 +304,7 @@ def convolution_packing(graph: Graph, node: Node, *, arm: bool) -> tuple[bool, i
 
 
 def convolution_scratch(graph: Graph, node: Node, *, arm: bool, pointer_bytes: int = 8) -> tuple[int, ...]:
-    """Return the temporary buffers of a QLinearConv (`QLinearConv::Compute`, qlinearconv.cc), in the order it takes them.
+    """Return the temporary buffers of a QLinearConv (`QLinearConv::Compute`, qlinearconv.cc), in the order taken.
 
     An int32 product unless the kernels are symmetric; where `to_channels_last` has not been, over one or three
     dimensions, an image turned round on the way in and out; an indirection buffer, or im2col.
