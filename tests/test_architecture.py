@@ -26,7 +26,7 @@ RANKS = {
     "fitting": 12,
     "reporters": 13,
     "pipeline": 14,
-    "comparison": 15,
+    "comparison": 15, "sweeping": 15,
     "__init__": 16,
     "cli": 17,
     "__main__": 18,

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def write_files(texts: Mapping[Path, str]) -> None:
     written: list[tuple[Path, Path]] = []
     try:
         for path, text in texts.items():
-            _refuse_odd_target(path)
+            refuse_odd_target(path)
             written.append((_write_beside(path, text), path))
         while written:
             temporary, path = written[0]
@@ -79,7 +79,29 @@ def write_files(texts: Mapping[Path, str]) -> None:
                 temporary.unlink()
 
 
-def _refuse_odd_target(path: Path) -> None:
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give an empty file beside `path` to fill; it takes the place of `path` at the end, or goes on failure.
+
+    Refuses the targets that `write_files` refuses. Raises OutputError.
+    """
+    refuse_odd_target(path)
+    temporary: Path | None = None
+    try:
+        temporary = _write_beside(path, "")
+        yield temporary
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.", "Give --out a place to write to.") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def refuse_odd_target(path: Path) -> None:
+    """Raise OutputError for a symbolic link, and for what is there and is no regular file."""
     if path.is_symlink():
         raise OutputError(f"{path} is a symbolic link.", "Name the file it points to, or remove the link.")
     if path.exists() and not path.is_file():

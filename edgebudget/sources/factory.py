@@ -27,6 +27,10 @@ class _Factory:
     def claims(self, reference: str) -> bool:
         return ":" in reference and not reference.startswith(("timm:", "torchvision:"))
 
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return nothing: files cannot be listed without running them."""
+        return ()
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Call the factory, which returns an `nn.Module` or `(module, example_inputs)`.
 
