@@ -20,7 +20,7 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate test test-slow lint clean
+.PHONY: help check compare validate calibrate test test-slow fuzz lint clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: $(VENV)/.installed-dev ## The whole test suite
 
 test-slow: $(VENV)/.installed-dev ## What takes longer than minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+fuzz: $(VENV)/.installed-dev ## 10,000 broken and odd device profiles through the command line
+	$(BIN)/python -m pytest -m slow tests/test_profiles_fuzz.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .

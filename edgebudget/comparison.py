@@ -25,6 +25,10 @@ class Comparison:
 
         return frame(self.report)
 
+    def _repr_html_(self) -> str:
+        """Return the report's bars against the budget, for notebooks."""
+        return self.report._repr_html_()
+
 
 def compare(
     models: Sequence[str],

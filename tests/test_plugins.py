@@ -13,6 +13,7 @@ from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UnknownNameError
 from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import ITEMSIZE, Role, TracedGraph
+from edgebudget.inspection.formats import FORMATS
 from edgebudget.measure import BACKENDS
 from edgebudget.planning import verify_plan
 from edgebudget.registry import Registry
@@ -21,6 +22,7 @@ from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 from edgebudget.sources import SOURCES
 from edgebudget.target import GENERIC, Target
+from edgebudget.timeline import TIMELINES
 from edgebudget.tracing import trace
 from tests.handmade import GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, report
 from tests.traces import Forward
@@ -31,6 +33,8 @@ REGISTRIES: dict[str, Registry[object]] = {
     "sources": SOURCES,
     "reporters": REPORTERS,
     "measure.backends": BACKENDS,
+    "inspection.formats": FORMATS,
+    "timeline": TIMELINES,
 }
 ENTRIES = [(package, name) for package, registry in REGISTRIES.items() for name in registry.names()]
 SIZES = [field.name for field in fields(MemoryLayout) if field.name.endswith(("_bytes", "_numel"))]

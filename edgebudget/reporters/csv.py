@@ -79,7 +79,7 @@ def error_row(error: ReportError) -> dict[str, Cell]:
 
 
 def neutral(value: object) -> object:
-    """Return text as a spreadsheet may have it: on one line, and never a formula; all else as it is."""
+    """Return text as one line that no spreadsheet takes for a formula; other values as they are."""
     if not isinstance(value, str):
         return value
     return f"'{one_line(value)}" if value.startswith(_FORMULA_STARTS) else one_line(value)

@@ -103,8 +103,8 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
         peak_op=PeakOp(at, steps[at].target if steps else "", steps[at].module if steps else ""),
         timeline=tuple((_label(step), alive) for step, alive in zip(steps, curve, strict=False)),
         tensors=tuple(
-            LiveTensor(_name(planned, p), p.buffer.nbytes, max(p.first_step, 0), max(p.last_step, 0))
-            for p in planned.placed
+            LiveTensor(_name(planned, p), p.buffer.nbytes, max(p.first_step, 0), max(p.last_step, 0), offset)
+            for p, offset in zip(planned.placed, plan.offsets, strict=True)
         ),
         arena=plan,
         unmodelled_ops=tuple(

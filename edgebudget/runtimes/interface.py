@@ -19,12 +19,17 @@ class PeakOp:
 
 
 class LiveTensor(NamedTuple):
-    """An activation in the runtime's own order of operators: what it is, and from when to when it is held."""
+    """An activation in the runtime's own order of operators: what it is, and from when to when it is held.
+
+    `first` and `last` are positions in the layout's `timeline`, inclusive. `offset` is where it stands in the planned
+    memory, None where nothing is planned ahead.
+    """
 
     name: str  # module path and operator, for people
     nbytes: int
     first: int
     last: int
+    offset: int | None = None
 
 
 @dataclass(frozen=True)

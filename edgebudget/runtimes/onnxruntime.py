@@ -89,10 +89,13 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     curve = live_bytes(planned.lifetimes, steps)
     bound = max(curve)
     at = curve.index(bound)
+    held = live_bytes([Buffer(b.value, b.nbytes, b.first, b.last) for b in planned.buffers], steps)
     scratch = max((sum(node.scratch) for node in order), default=0)
     stored = sum(program.graph.values[v].nbytes for v in program.exported.initializers)
     names = [_name(graph, node.op, node.kind) for node in order]
     peak_op = graph.ops[order[at].op] if order else None
+    blocks = pattern(planned, {b.value: b.nbytes for b in planned.buffers if not b.result})
+    offsets = {value: offset for value, offset, _ in blocks[1]}
     return MemoryLayout(
         activation_lower_bound_bytes=bound,
         activation_bytes=runs.nbytes - min(scratch, runs.nbytes - bound),
@@ -108,9 +111,9 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         storage_bytes=program.exported.file_nbytes(program.graph),
         runtime_bytes=RUNTIME_BYTES,
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
-        timeline=tuple(zip(names, curve, strict=False)),
-        tensors=tuple(_live(held, names, steps) for held in planned.buffers),
-        arena=_arena(planned.buffers, *pattern(planned, {b.value: b.nbytes for b in planned.buffers if not b.result})),
+        timeline=tuple(zip(names, held, strict=False)),  # dead buffers kept for reuse included
+        tensors=tuple(_live(b, names, steps, offsets.get(b.value)) for b in planned.buffers),
+        arena=_arena(planned.buffers, *blocks),
         unmodelled_ops=program.unmodelled_ops,
         notes=NOTES,
     )
@@ -120,8 +123,8 @@ def _name(graph: TracedGraph, op: int, kind: str) -> str:
     return f"{graph.ops[op].module}: {kind}"
 
 
-def _live(held: Held, names: Sequence[str], steps: int) -> LiveTensor:
-    return LiveTensor(names[held.first], held.nbytes, held.first, min(held.last, steps - 1))
+def _live(held: Held, names: Sequence[str], steps: int, offset: int | None) -> LiveTensor:
+    return LiveTensor(names[held.first], held.nbytes, held.first, min(held.last, steps - 1), offset)
 
 
 def _arena(buffers: Sequence[Held], nbytes: int, blocks: Sequence[tuple[int, int, int]]) -> ArenaPlan:

@@ -89,7 +89,8 @@ class _TFLiteMicro:
             peak_op=PeakOp(at - 1, node.op.target, node.op.module) if node else PeakOp(0, "inputs", ""),
             timeline=tuple(zip(labels, curve, strict=False)),
             tensors=tuple(
-                LiveTensor(labels[min(b.first, len(labels) - 1)], b.nbytes, b.first, b.last) for b in buffers
+                LiveTensor(labels[min(b.first, len(labels) - 1)], b.nbytes, b.first, b.last, offset)
+                for b, offset in zip(plan.buffers, plan.offsets, strict=True)
             ),
             arena=plan,
             unmodelled_ops=tuple(sorted({s.name for s in fused.steps if s.name not in KERNELS})),

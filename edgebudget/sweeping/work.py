@@ -15,7 +15,7 @@ def work(unit: Unit, request: Request) -> Finished:
     """Return the rows of `unit` under `request`; a model that cannot be estimated is one row with its reason."""
     outcome = check_model(unit.model, replace(request, image_size=unit.resolution.size))
     if not isinstance(outcome, ReportError):
-        return estimated(unit, outcome)
+        return estimated(unit, outcome.results)
     failure = Failure.MEMORY if tells_of_memory(outcome.message) else Failure.NOT_ESTIMATED
     return failed(unit, failure, outcome.message, outcome.hint)
 

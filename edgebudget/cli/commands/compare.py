@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 def compare(
     models: options.Models = None,
     device: options.Devices = None,
+    profiles: options.Profiles = None,
     dtype: options.Dtypes = "float32,float16,int8",
     runtime: options.Runtimes = "",
     out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="CSV file to write; - is stdout.")] = "-",
@@ -35,7 +36,7 @@ def compare(
     from edgebudget.reporters import REPORTERS
     from edgebudget.suite import MOBILE_SUITE
 
-    request = options.build_request(device, dtype, runtime)
+    request = options.build_request(device, dtype, runtime, profiles=profiles)
     if out != "-":
         prepare_folder(Path(out).parent)
     chosen = models or list(MOBILE_SUITE)

@@ -29,8 +29,10 @@ class Program:
 
 
 def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()) -> Program:
-    """Return the program for `traced`, each operator under its entry of `options`, float32 by default; `block` is the channel block of the
-    layout pass, 1 for none (Arm)."""
+    """Return the program for `traced`, each operator under its entry of `options`, float32 by default.
+
+    `block` is the channel block of the layout pass, 1 for none (Arm).
+    """
     arm = block == 1
     int8 = _under("int8", options)
     by_weights = {name: _under(name, options) for name in WEIGHT_OPTIONS}

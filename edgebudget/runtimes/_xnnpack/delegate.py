@@ -8,7 +8,7 @@ from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.method import Step
 from edgebudget.runtimes._xnnpack.subgraph import Subgraph, build
 from edgebudget.runtimes._xnnpack.tiles import Tiles
-from edgebudget.runtimes._xnnpack.workspace import Workspace, plan_workspace
+from edgebudget.runtimes._xnnpack.workspace import Block, Workspace, plan_workspace
 
 # What xnn_create_runtime_v4 keeps (runtime.c): struct xnn_operator_data a node with a block of time stamps (the wheel
 # profiles: ET_EVENT_TRACER_ENABLED), struct xnn_runtime_value a value; and ExecuTorch's XNNExecutor.
@@ -29,7 +29,8 @@ VALUE_FILE_BYTES, NODE_FILE_BYTES, KEY_FILE_BYTES = 72, 60, 245
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), added by
     its first run (`shaped`), and its workspace; `stored` maps its constants to their bytes in the file, which are
-    mapped while it is compiled. `alive` and `alive_numel` are what the workspace holds at each node."""
+    mapped while it is compiled. `blocks` are the values in the workspace, `alive` and `alive_numel` what they
+    take at each node."""
 
     packed_bytes: int
     structure_bytes: int
@@ -40,6 +41,7 @@ class Delegate:
     program_bytes: int
     stored: Mapping[int, int]
     names: tuple[tuple[str, str], ...]
+    blocks: tuple[Block, ...]
     alive: tuple[int, ...]
     alive_numel: tuple[int, ...]
 
@@ -62,6 +64,7 @@ def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequenc
         program_bytes=values * VALUE_FILE_BYTES + len(sub.nodes) * NODE_FILE_BYTES + sub.constants * KEY_FILE_BYTES,
         stored=sub.stored,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
+        blocks=work.blocks,
         alive=work.alive,
         alive_numel=work.alive_numel,
     )
