@@ -20,7 +20,7 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate bench test test-slow fuzz lint clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ endif
 
 calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
 	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Times beside torchinfo, torch.export and ExecuTorch, to reports/bench.md [ARGS=folder of minimalloc CSVs]
+	$(BIN)/python -m tests.bench $(ARGS) | tee reports/bench.md
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
