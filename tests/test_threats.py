@@ -226,3 +226,40 @@ def test_no_command_line_breaks_the_program(
     assert all(line.startswith("edgebudget: ") for line in err.splitlines())
     assert code == 0 or err or out
     assert list(tmp_path.iterdir()) == []
+
+
+BYTES = st.binary(max_size=300) | st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+).map(lambda value: json.dumps(value).encode())  # fmt: skip
+READERS = {
+    "calibration.json": ["check", "resnet18", "--device", "raspberrypi", "--dtype", "none", "--calibration"],
+    "measurements.jsonl": ["validate", "--data"],
+    "plan.yaml": ["sweep", "--device", "raspberrypi", "--dtype", "none", "--plan"],
+    "device.yaml": ["devices", "show"],
+    "model.pt2": ["check", "--device", "raspberrypi", "--dtype", "float32"],
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=BYTES)
+def test_no_file_breaks_its_reader(
+    name: str, data: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(data)
+    code = main([*READERS[name], str(path)])
+    out, err = capfd.readouterr()
+    if code == 0:  # an empty file of measurements is one
+        assert name == "measurements.jsonl"
+        assert not data.strip()
+        return
+    assert (code, out) == (2, "")
+    assert re.fullmatch(r"edgebudget: [^\n\x1b]*\n", err)
+    assert "Traceback" not in err
+    assert "internal error" not in err
+    assert path.read_bytes() == data
+    assert [found.name for found in tmp_path.iterdir()] == [name]
