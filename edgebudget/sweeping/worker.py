@@ -22,12 +22,12 @@ def main(memory_limit_bytes: int | None) -> None:
     """Serve until stdin ends; a process that is left alone, or hangs, is ended by its own alarm clock."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a model prints is not an answer
-    # What every model needs, before the clock and the limit are set for one.
-    import torchvision  # noqa: F401
-
+    # Listing a zoo and the trace import what every model needs, before the clock and the limit are set for one.
+    from edgebudget.sources import expand_models
     from edgebudget.sweeping.work import work
     from edgebudget.tracing import trace  # noqa: F401
 
+    expand_models(["torchvision:resnet1?"])
     if memory_limit_bytes is not None:
         limit_memory(memory_limit_bytes)
     print("ready", file=answers, flush=True)
