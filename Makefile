@@ -24,7 +24,7 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate measure-cuda samples test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate measure-cuda samples bench test test-slow fuzz lint clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ measure-cuda: ## Measure this machine's CUDA GPU with torch and torchvision alon
 
 samples: $(VENV)/.installed-dev ## Write the samples of every report under reports/ anew
 	$(BIN)/python -m tests.samples
+
+bench: $(VENV)/.installed-dev ## Times beside torchinfo, torch.export and ExecuTorch, to reports/bench.md [ARGS=folder of minimalloc CSVs]
+	$(BIN)/python -m tests.bench $(ARGS) | tee reports/bench.md
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -33,13 +33,14 @@ DEFAULT_DTYPES = ("float32", "float16", "int8")
 @dataclass(frozen=True)
 class Request:
     """What to hold every model against. `runtimes` empty means each device's default runtime; `inputs` empty, the
-    shapes that the model's source knows; `batch` None, the batch of those shapes."""
+    shapes that the model's source knows; `batch` and `image_size` (height, width) None, those of these shapes."""
 
     devices: tuple[DeviceProfile, ...]
     dtypes: tuple[str, ...] = DEFAULT_DTYPES
     runtimes: tuple[str, ...] = ()
     inputs: tuple[InputSpec, ...] = ()
     batch: int | None = None
+    image_size: tuple[int, int] | None = None
     calibrations: Calibrations | None = None
     headroom_percent: float = 0.0
 
@@ -70,7 +71,7 @@ def run(
     Raises UsageError for a request that names nothing, or what is not registered.
     """
     models = tuple(dict.fromkeys(models))
-    _validate(models, request)
+    validate(models, request)
     results: tuple[CheckResult, ...] = ()
     errors: tuple[ReportError, ...] = ()
     layouts: dict[OptionKey, MemoryLayout] = {}
@@ -113,7 +114,7 @@ def check_model(model: str, request: Request, on_device: Callable[[str], None] =
     from edgebudget.tracing import trace
 
     try:
-        loaded = load_model(model, request.inputs, request.batch)
+        loaded = load_model(model, request.inputs, request.batch, request.image_size)
         graph = trace(
             loaded.module, loaded.args, loaded.kwargs, name=loaded.name, allow_truncation=loaded.allow_truncation
         )
@@ -189,7 +190,8 @@ def recommend(options: Sequence[CheckResult], dtypes: Sequence[str]) -> list[Che
     return [replace(option, recommended=option is chosen) for option in options]
 
 
-def _validate(models: Sequence[str], request: Request) -> None:
+def validate(models: Sequence[str], request: Request) -> None:
+    """Raise UsageError for a request that names nothing, UnknownNameError for a dtype or runtime there is not."""
     if not models:
         raise UsageError("No model was named.", "Name at least one, for example mobilenet_v2.")
     if not request.devices:

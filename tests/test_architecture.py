@@ -26,7 +26,7 @@ RANKS = {
     "fitting": 12,
     "reporters": 13, "timeline": 13,
     "pipeline": 14,
-    "comparison": 15, "inspection": 15,
+    "comparison": 15, "inspection": 15, "sweeping": 15,
     "__init__": 16,
     "cli": 17, "pytest_plugin": 17,
     "__main__": 18,

@@ -1,5 +1,8 @@
 """Planners and their verifier: by hand, and over random lifetimes."""
 
+import random
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +19,12 @@ from edgebudget.planning import (
     naive,
     verify_plan,
 )
+from edgebudget.planning.best import best_plan
+from edgebudget.planning.exact import plan_within
+from edgebudget.planning.executorch_greedy import executorch_greedy
+from edgebudget.planning.greedy import first_fit
 
-PLANNERS = [naive, greedy_by_size]
+PLANNERS = [naive, greedy_by_size, best_plan]
 alignments = st.sampled_from([1, 4, 16, 64])
 
 
@@ -130,3 +137,66 @@ def test_the_verifier_rejects_planted_overlaps(buffers: list[Buffer], data: st.D
     offsets[moved] = offsets[onto] + data.draw(st.integers(0, buffers[onto].nbytes - 1))
     with pytest.raises(PlanError):
         verify_plan(ArenaPlan(plan.buffers, tuple(offsets), plan.nbytes))
+
+
+def plain_first_fit(buffers: list[Buffer], alignment: int) -> list[int]:
+    """The definition, without any index: the lowest free offset, largest buffer first."""
+    offsets = [0] * len(buffers)
+    placed: list[int] = []
+    for i in sorted(range(len(buffers)), key=lambda i: -buffers[i].nbytes):
+        met = [j for j in placed if overlap(buffers[i], buffers[j]) and buffers[j].nbytes]
+        ends = sorted({0, *(offsets[j] + align(buffers[j].nbytes, alignment) for j in met)})
+        size = align(buffers[i].nbytes, alignment)
+        offsets[i] = next(
+            start
+            for start in ends
+            if all(start + size <= offsets[j] or offsets[j] + align(buffers[j].nbytes, alignment) <= start for j in met)
+        )
+        placed.append(i)
+    return offsets
+
+
+@given(buffers=lifetimes(), alignment=alignments)
+def test_greedy_is_first_fit_by_size(buffers: list[Buffer], alignment: int) -> None:
+    assert list(greedy_by_size(buffers, alignment).offsets) == plain_first_fit(buffers, alignment)
+
+
+@given(buffers=lifetimes(), alignment=alignments)
+def test_the_best_plan_is_no_worse_than_any_greedy_one(buffers: list[Buffer], alignment: int) -> None:
+    best = best_plan(buffers, alignment).nbytes
+    assert best <= greedy_by_size(buffers, alignment).nbytes
+    assert best <= executorch_greedy(buffers, alignment).nbytes
+    assert best >= lower_bound(buffers)
+
+
+def test_the_best_plan_finds_what_greedy_misses() -> None:
+    buffers = [Buffer(0, 2, 0, 4), Buffer(1, 2, 2, 3), Buffer(2, 3, 1, 2), Buffer(3, 4, 0, 0)]
+    assert (greedy_by_size(buffers).nbytes, best_plan(buffers).nbytes) == (8, 7)
+
+
+def test_an_order_of_ones_own() -> None:
+    buffers = [Buffer(0, 4, 0, 1), Buffer(1, 8, 1, 2)]
+    assert first_fit(buffers, [0, 1]).offsets == (0, 4)
+    assert first_fit(buffers, [1, 0]).offsets == (8, 0)
+
+
+def test_an_exact_plan_is_found_or_denied() -> None:
+    pytest.importorskip("ortools")
+    buffers = [Buffer(0, 2, 0, 4), Buffer(1, 2, 2, 3), Buffer(2, 3, 1, 2), Buffer(3, 4, 0, 0)]
+    plan = plan_within(buffers, 7, seconds=30)
+    assert plan is not None
+    verify_plan(plan)
+    assert plan.nbytes == 7
+    assert plan_within(buffers, 6, seconds=30) is None
+
+
+def test_time_grows_with_the_buffers_and_not_with_their_square() -> None:
+    def seconds(count: int) -> float:
+        numbers = random.Random(0)
+        buffers = [Buffer(i, numbers.randint(1, 2**20), i, i + numbers.randint(1, 10)) for i in range(count)]
+        start = time.process_time()
+        greedy_by_size(buffers)
+        return time.process_time() - start
+
+    small = min(seconds(5_000) for _ in range(3))
+    assert seconds(40_000) < 24 * small  # 8 times the buffers; their square would be 64 times

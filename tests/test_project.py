@@ -59,3 +59,14 @@ def test_the_wheel_carries_the_profiles() -> None:
     wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel["force-include"] == {"device_profiles": "edgebudget/device_profiles"}
     assert list((ROOT / "device_profiles").glob("*.yaml"))
+
+
+def test_every_threat_has_a_test_that_exists() -> None:
+    section = README.split("## Security")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")][2:]
+    assert len(rows) >= 18
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, function in named:
+            assert f"def {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), row

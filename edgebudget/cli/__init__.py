@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         warnings.simplefilter("ignore")
     try:
         with _log_to_stderr() if debug else nullcontext():
-            code = build_app()(arguments, prog_name="edgebudget", standalone_mode=False)
+            code = build_app(arguments)(arguments, prog_name="edgebudget", standalone_mode=False)
         sys.stdout.flush()
     except EdgeBudgetError as error:
         return _fail(str(error), error.exit_code, debug)

@@ -1,6 +1,6 @@
 """The program's commands, found by file: `commands/check.py` defines `register`, so `edgebudget check` exists."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -11,8 +11,11 @@ from edgebudget.registry import Registry
 COMMANDS: Registry[Callable[[typer.Typer], None]] = Registry("edgebudget.cli.commands", "register", "command")
 
 
-def build_app() -> typer.Typer:
-    """Return the program with every registered command."""
+def build_app(arguments: Sequence[str] = ()) -> typer.Typer:
+    """Return the program with every registered command, or only the one that `arguments` name.
+
+    Building a command's options takes longer than all else that a command without a model does.
+    """
     # Plain help: the marked-up one costs a third of the time that `--help` may take.
     app = typer.Typer(
         name="edgebudget",
@@ -21,8 +24,9 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback(epilog="Example: edgebudget check mobilenet_v2 --device raspberrypi")(_program)
-    for _, register in COMMANDS:
-        register(app)
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    for name in [named] if named in COMMANDS.names() else COMMANDS.names():
+        COMMANDS.get(name)(app)
     return app
 
 

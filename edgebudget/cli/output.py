@@ -4,8 +4,7 @@ import contextlib
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,8 @@ def file_stem(name: str) -> str:
 
 def prepare_folder(folder: Path) -> None:
     """Make `folder` and see that files can be made in it, before any work is done for them; raises OutputError."""
+    import tempfile  # what it imports takes longer than printing a list of devices
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -63,7 +64,7 @@ def write_files(contents: Mapping[Path, str | bytes]) -> None:
     written: list[tuple[Path, Path]] = []
     try:
         for path, content in contents.items():
-            _refuse_odd_target(path)
+            refuse_odd_target(path)
             written.append((_write_beside(path, content), path))
         while written:
             temporary, path = written[0]
@@ -90,7 +91,29 @@ def append_text(path: Path, text: str) -> None:
         ) from error
 
 
-def _refuse_odd_target(path: Path) -> None:
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give an empty file beside `path` to fill; it takes the place of `path` at the end, or goes on failure.
+
+    Refuses the targets that `write_files` refuses. Raises OutputError.
+    """
+    refuse_odd_target(path)
+    temporary: Path | None = None
+    try:
+        temporary = _write_beside(path, "")
+        yield temporary
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise OutputError(f"Cannot write {path}: {error.strerror}.", "Give --out a place to write to.") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def refuse_odd_target(path: Path) -> None:
+    """Raise OutputError for a symbolic link, and for what is there and is no regular file."""
     if path.is_symlink():
         raise OutputError(f"{path} is a symbolic link.", "Name the file it points to, or remove the link.")
     if path.exists() and not path.is_file():
@@ -99,6 +122,8 @@ def _refuse_odd_target(path: Path) -> None:
 
 def _write_beside(path: Path, content: str | bytes) -> Path:
     """Write `content` to a new file in the folder of `path`, so that it can take its place in one step."""
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with open(descriptor, "wb") as file:

@@ -34,10 +34,11 @@ def executorch_greedy(buffers: Sequence[Buffer], alignment: int = 16) -> ArenaPl
     offsets = [0] * len(buffers)
     buckets: list[_Bucket] = []
     total = 0
+    origin = min((buffer.first for buffer in buffers), default=0)
     for i in order:
         _, nbytes, first, last = buffers[i]
         size = align(nbytes, alignment)
-        moments = (1 << (last + 1)) - (1 << first)
+        moments = (1 << (last + 1 - origin)) - (1 << (first - origin))
         for bucket in buckets:
             if not bucket.busy & moments:
                 offsets[i] = bucket.place(moments, 0, size)

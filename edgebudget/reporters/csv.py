@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from edgebudget.printable import one_line
 from edgebudget.report import Report, ReportError
-from edgebudget.reporters._parts import Value, record
+from edgebudget.reporters._parts import record
 from edgebudget.verdict import CheckResult, Decision
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # so too, are shown as escapes like all control characters, so that a row stays a line.
 _FORMULA_STARTS = ("=", "+", "-", "@")
 _LIST_SEPARATOR = "; "
+
+Cell: TypeAlias = "bool | int | str | None"
 
 
 @dataclass(frozen=True)
@@ -46,27 +48,32 @@ def frame(report: Report) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rows = [_flat(result) for result in report.results] + [_error_row(error) for error in report.errors]
-    table = pd.DataFrame(rows, columns=list(_flat(_EMPTY)), dtype=object)
-    integers = [name for name in table.columns if name.endswith(("_bytes", "_numel", "_index")) or name == "batch"]
+    rows = [flat_row(result) for result in report.results] + [error_row(error) for error in report.errors]
+    table = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    integers = [name for name in COLUMNS if is_integer(name)]
     return table.astype(dict.fromkeys(integers, "Int64") | {"recommended": "boolean"})
 
 
-_EMPTY = CheckResult("", "", "", "", 1, (), Decision.ERROR, (), False)
+def is_integer(column: str) -> bool:
+    """Whether a column holds whole numbers, by its name."""
+    return column.endswith(("_bytes", "_numel", "_index")) or column == "batch"
 
 
-def _flat(result: CheckResult) -> dict[str, Value]:
-    row: dict[str, Value] = {}
+def flat_row(result: CheckResult) -> dict[str, Cell]:
+    """Return one option as a row: the names of the JSON report, nested ones joined by an underscore."""
+    row: dict[str, Cell] = {}
     for key, value in record(result).items():
         if key == "peak_op":
             nested = value if isinstance(value, dict) else {}
-            row |= {f"peak_op_{name}": nested.get(name) for name in ("index", "name", "module")}
+            row.update({f"peak_op_{name}": nested.get(name) for name in ("index", "name", "module")})
         else:
+            assert not isinstance(value, dict)
             row[key] = _LIST_SEPARATOR.join(value) if isinstance(value, list) else value
     return row
 
 
-def _error_row(error: ReportError) -> dict[str, Value]:
+def error_row(error: ReportError) -> dict[str, Cell]:
+    """Return the row of a model that could not be estimated; what it has no value for is left out."""
     return {
         "model": error.model,
         "device": error.device,
@@ -83,4 +90,5 @@ def neutral(value: object) -> object:
     return f"'{one_line(value)}" if value.startswith(_FORMULA_STARTS) else one_line(value)
 
 
+COLUMNS = tuple(flat_row(CheckResult("", "", "", "", 1, (), Decision.ERROR, (), False)))
 REPORTER = CsvReporter()

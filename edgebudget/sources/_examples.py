@@ -55,3 +55,26 @@ def with_batch(value: object, batch: int, reference: str) -> object:
         return torch.empty((batch, *leaf.shape[1:]), dtype=leaf.dtype, device=META)
 
     return tree_map(resize, value)
+
+
+def with_image_size(args: tuple[object, ...], size: tuple[int, int], reference: str) -> tuple[object, ...]:
+    """Return `args` with the height and width of every image in it made `size`.
+
+    Images are floating-point tensors of four dimensions or more, and of three in a list, as detection models take
+    them. Raises ModelError where there is none.
+    """
+
+    def is_image(leaf: object, dims: int) -> bool:
+        return isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.dim() >= dims
+
+    def resize(value: object, dims: int) -> object:
+        if isinstance(value, list):
+            return [resize(item, 3) for item in value]
+        if not is_image(value, dims):
+            return value
+        assert isinstance(value, torch.Tensor)
+        return torch.empty((*value.shape[:-2], *size), dtype=value.dtype, device=META)
+
+    if not any(is_image(leaf, 3 if isinstance(a, list) else 4) for a in args for leaf in tree_leaves(a)):
+        raise ModelError(f"{reference} takes no image, so it has no resolution.", "Leave the resolution out for it.")
+    return tuple(resize(argument, 4) for argument in args)

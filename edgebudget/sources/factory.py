@@ -31,6 +31,10 @@ class _Factory:
         """Return nothing: these references are paths and modules."""
         return ()
 
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return nothing: files cannot be listed without running them."""
+        return ()
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Call the factory, which returns an `nn.Module` or `(module, example_inputs)`.
 

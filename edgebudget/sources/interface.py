@@ -44,6 +44,13 @@ class Source(Protocol):
         package of models; none where they cannot be listed."""
         ...
 
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return the references of this kind that the glob `pattern` stands for, without making any of them.
+
+        Empty where the kind cannot be listed or the pattern is not of it. Raises MissingExtraError.
+        """
+        ...
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the model; `inputs` are the user's shapes, empty where the source must know them.
 

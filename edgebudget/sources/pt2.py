@@ -28,6 +28,10 @@ class _Pt2:
         """Return nothing: these references are paths and modules."""
         return ()
 
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return nothing: a file is named by its path."""
+        return ()
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the program in the file, with the example inputs it was exported with.
 

@@ -1,5 +1,6 @@
 """Models by their timm name: `timm:mobilenetv4_conv_small`."""
 
+import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,19 @@ class _Timm:
         if not prefix.startswith(PREFIX):
             return []
         return [name for model in registered_names("timm") if (name := PREFIX + model).startswith(prefix)]
+
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return the architectures that match, each once: their pretrained variants take the same memory.
+
+        Raises MissingExtraError without timm.
+        """
+        if not pattern.startswith(PREFIX):
+            return ()
+        try:
+            import timm
+        except ImportError:
+            raise MissingExtraError("timm", "timm", f"The models {pattern}") from None
+        return [PREFIX + name for name in fnmatch.filter(timm.list_models(), pattern.removeprefix(PREFIX))]
 
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the named model with random weights, at the input size of its pretrained configuration.

@@ -1,5 +1,6 @@
 """Models by their torchvision name: `mobilenet_v2`, or `torchvision:mobilenet_v2`."""
 
+import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ from edgebudget.sources.interface import LoadedModel
 VIDEO_FRAMES = 16  # the clip length of torchvision's video presets
 FLOW_SIZE = (520, 960)  # the size torchvision's optical flow references evaluate at; RAFT needs multiples of 8
 DETECTION_SIZE = 800  # the shorter side that torchvision's R-CNN family resizes to
-_NAME = re.compile(r"(torchvision:)?[A-Za-z0-9_]+")
+PREFIX = "torchvision:"
+_NAME = re.compile(rf"({PREFIX})?[A-Za-z0-9_]+")
+_GLOB = re.compile(rf"({PREFIX})?[A-Za-z0-9_*?\[\]!-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,15 @@ class _Torchvision:
         names = registered_names("torchvision")
         return [name for name in names if name.startswith(prefix) and not name.startswith("quantized_")]
 
+    def matching(self, pattern: str) -> Sequence[str]:
+        """Return the names that match, with the prefix where the pattern has it."""
+        if _GLOB.fullmatch(pattern) is None:
+            return ()
+        import torchvision.models as zoo
+
+        prefix = PREFIX if pattern.startswith(PREFIX) else ""
+        return [prefix + name for name in fnmatch.filter(zoo.list_models(), pattern.removeprefix(prefix))]
+
     def load(self, reference: str, inputs: Sequence[InputSpec]) -> LoadedModel:
         """Return the named model with random weights, at the size its preset of transforms crops to.
 
@@ -38,7 +50,7 @@ class _Torchvision:
         from edgebudget.sources._construct import construct
         from edgebudget.sources._examples import example, from_specs
 
-        name = reference.removeprefix("torchvision:")
+        name = reference.removeprefix(PREFIX)
         kind = _kind(name)
         if kind == "quantization":
             raise ModelError(
