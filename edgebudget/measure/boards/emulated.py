@@ -11,7 +11,7 @@ from edgebudget.errors import MeasurementError, UsageError
 from edgebudget.measure.boards.host_tools import require_tools
 from edgebudget.measure.boards.image import SITE_PACKAGES, board_image
 from edgebudget.measure.boards.machine import Hardware, Machine, Outcome
-from edgebudget.measure.boards.payload import RUNNER, worker_settings, write_payload
+from edgebudget.measure.boards.payload import BALLAST, RUNNER, worker_settings, write_payload
 from edgebudget.measure.boards.recipe import recipe
 from edgebudget.measure.environment import PINNED, THREADS, provenance
 from edgebudget.measure.facts import parse_facts
@@ -96,19 +96,35 @@ class EmulatedBoard:
             raise MeasurementError(f"The run ended with {outcome.code}: {last_line(outcome.stderr)}")
         return parse_observation(outcome.stdout)
 
-    def run(self, backend: Backend, prepared: Prepared, prefix: str = "") -> Outcome:
-        """Return how the worker ended, after `prefix`, a line of shell; raise MeasurementError when the board fails."""
+    def run(
+        self,
+        backend: Backend,
+        prepared: Prepared,
+        available_bytes: int | None = None,
+        timeout_seconds: float = RUN_SECONDS,
+    ) -> Outcome:
+        """Return how the worker ended, when `available_bytes` of RAM were left to it, or all that there is.
+
+        Where RAM was taken away, stderr starts with what really was available. Raises JobTimeoutError, and
+        MeasurementError when the board went down.
+        """
         path = prepared.artefact.path
         assert path is not None
         there = f"input{path.suffix}"
         command = backend.command(prepared.subject, f"/scratch/{there}", _PROGRAMS, THREADS, RUNS)
         line = shlex.join(["env", *(f"{name}={value}" for name, value in _ENVIRONMENT.items()), *command])
+        if available_bytes is not None:
+            # The kernel is to judge the worker, and leave the board's own processes alone.
+            ballast = f"sh {_PAYLOAD}/{BALLAST} {available_bytes} && echo 1000 >/proc/self/oom_score_adj"
+            line = (
+                f"{ballast} && {line}; code=$?; umount /scratch/ballast; echo 0 >/proc/sys/vm/nr_hugepages; exit $code"
+            )
         machine = self.switched_on()
         try:
             if not self._warm and command[0] == _PROGRAMS.python:
                 machine.run(_WARM_UP, {}, RUN_SECONDS)
                 self._warm = True
-            return machine.run(f"{prefix}{line}", {there: path}, RUN_SECONDS)
+            return machine.run(line, {there: path}, timeout_seconds)
         except BaseException:
             self.switch_off()
             raise

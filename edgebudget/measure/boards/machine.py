@@ -140,7 +140,7 @@ class Machine:
         return [
             "-machine", "virt", "-cpu", hardware.core, "-m", f"{hardware.ram_bytes >> 20}M", "-smp", "1",
             "-accel", "tcg", "-kernel", str(image.kernel), "-initrd", str(image.initramfs),
-            "-append", "console=ttyAMA0 quiet loglevel=1 panic=-1", "-no-reboot",
+            "-append", "console=ttyAMA0 quiet loglevel=1 panic=-1 cma=0", "-no-reboot",
             "-display", "none", "-monitor", "none", "-serial", "stdio", "-nic", "none",
             *(part for name, path, readonly in drives for part in (
                 "-drive", f"if=none,id={name},file={path},format=raw,readonly={readonly}",

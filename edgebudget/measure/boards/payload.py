@@ -14,7 +14,7 @@ _WORKER = (
 )  # fmt: skip
 """The files of this package that the ONNX Runtime worker imports: the standard library does for the rest."""
 
-COUNTER, RUNNER, FACTS = "heap_counter.so", "executorch_runner", "facts.sh"
+COUNTER, RUNNER, FACTS, BALLAST = "heap_counter.so", "executorch_runner", "facts.sh", "ballast.sh"
 
 
 def write_payload(folder: Path, tools: Toolchain, executorch: Path | None) -> None:
@@ -23,7 +23,8 @@ def write_payload(folder: Path, tools: Toolchain, executorch: Path | None) -> No
     Raises MeasurementError when a compiler is missing.
     """
     shutil.copy(heap_counter(tools), folder / COUNTER)
-    shutil.copy(_GUEST / FACTS, folder / FACTS)
+    for script in (FACTS, BALLAST):
+        shutil.copy(_GUEST / script, folder / script)
     if executorch is not None:
         shutil.copy(executorch_runner(executorch, tools), folder / RUNNER)
     for name in _WORKER:
