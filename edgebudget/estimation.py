@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from edgebudget.dtypes import DTYPES, Assignment, assign
-from edgebudget.graph import Role, TracedGraph
+from edgebudget.graph import Role, TracedGraph, once_per_graph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 from edgebudget.target import GENERIC, Target
@@ -60,7 +60,9 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     Raises UnknownNameError for a dtype or runtime that is not registered.
     """
     option = DTYPES.get(dtype)
-    assignment = assign(option, graph)
+    layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
+    own = None if isinstance(layout, Unsupported) else layout.held
+    assignment = own or assign(option, graph)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -70,10 +72,15 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         buffer_numel=graph.buffer_numel,
         parameter_bytes=_held_bytes(graph, assignment, Role.PARAMETER),
         buffer_bytes=_held_bytes(graph, assignment, Role.BUFFER),
-        layout=RUNTIMES.get(runtime).lay_out(graph, option, target),
+        layout=layout,
     )
 
 
 def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
     nbytes = assignment.total_nbytes
-    return sum([nbytes[s.id] for s in graph.weights if s.role is role])
+    return sum([nbytes[i] for i in _ids_by_role(graph)[role]])
+
+
+@once_per_graph
+def _ids_by_role(graph: TracedGraph) -> dict[Role, list[int]]:
+    return {role: [s.id for s in graph.of_role(role)] for role in (Role.PARAMETER, Role.BUFFER)}

@@ -1,16 +1,19 @@
 """What a trace is, once torch is out of the picture: tensors over storages, operators in order, and lifetimes.
 
 Everything after the trace works on these frozen values. Indices are positions: `graph.tensors[t.id] is t`,
-`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages and tensors, which a trace makes by the thousand,
-are named tuples: they take a third of the time of a frozen dataclass to make.
+`graph.storages[s.id] is s`, `graph.ops[op.index] is op`. Storages, tensors and operators, which a trace makes by the
+thousand, are named tuples: they take a third of the time of a frozen dataclass to make.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from math import prod
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
 
 ITEMSIZE: Mapping[str, int] = {
     "bool": 1, "uint8": 1, "int8": 1, "uint16": 2, "int16": 2, "uint32": 4, "int32": 4, "uint64": 8, "int64": 8,
@@ -97,15 +100,14 @@ class TensorSpec(NamedTuple):
         return self.numel * ITEMSIZE[self.dtype]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One operator as eager PyTorch ran it. `target` is `aten.conv2d.default`, `module` the dotted path that ran it.
 
     `args` and `kwargs` hold constants as they were and tensors as `Ref`; `inputs` and `outputs` are the tensor ids
     in order. An output that shares its storage with an input is a view or the result of an in-place operator.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     target: str
     module: str
     args: tuple[Arg, ...]
@@ -156,32 +158,32 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple(s for s in self.storages if s.role in _WEIGHTS)
+        return tuple([s for s in self.storages if s[3] in _WEIGHTS])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple(s for s in self.storages if s.role not in _WEIGHTS)
+        return tuple([s for s in self.storages if s[3] not in _WEIGHTS])
 
     @cached_property
     def parameter_numel(self) -> int:
         """Elements of all parameters, tied ones once."""
-        return sum(s.numel for s in self.of_role(Role.PARAMETER))
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.PARAMETER])
 
     @cached_property
     def buffer_numel(self) -> int:
         """Elements of all buffers, persistent or not."""
-        return sum(s.numel for s in self.of_role(Role.BUFFER))
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.BUFFER])
 
     @cached_property
     def floating_dtypes(self) -> frozenset[str]:
         """The floating-point types of its storages, as they were traced."""
-        return frozenset({s.dtype for s in self.storages}) & FLOATING
+        return FLOATING.intersection([s[2] for s in self.storages])
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people read for each operator: the module that runs it, and its name."""
-        return tuple(f"{op.module}: {op.name}" if op.module else op.name for op in self.ops)
+        return tuple([f"{op.module}: {op.name}" if op.module else op.name for op in self.ops])
 
     def of_role(self, *roles: Role) -> Iterator[Storage]:
         """Yield the storages with one of `roles`, in the order they came to be."""
@@ -203,3 +205,18 @@ class TracedGraph:
             for t in dict.fromkeys(op.inputs):
                 readers.setdefault(t, []).append(op)
         return {t: tuple(ops) for t, ops in readers.items()}
+
+
+def once_per_graph(compute: Callable[[TracedGraph], T]) -> Callable[[TracedGraph], T]:
+    """Have `compute`, which is pure, run once for each graph: what it returned is kept for as long as the graph is."""
+    known: WeakKeyDictionary[TracedGraph, T] = WeakKeyDictionary()
+
+    @wraps(compute)
+    def computed(graph: TracedGraph) -> T:
+        try:
+            return known[graph]
+        except KeyError:
+            result = known[graph] = compute(graph)
+            return result
+
+    return computed

@@ -126,10 +126,10 @@ def check(
         budget_bytes=budget_bytes,
         storage_budget_bytes=_storage_budget_bytes(profile),
     )
-    element_dtype = DTYPES.get(estimate.dtype).element_dtype
-    support = profile.dtypes.get(element_dtype)
-    if support == "unsupported":
-        return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
+    element_dtypes = DTYPES.get(estimate.dtype).element_dtypes
+    for element_dtype in element_dtypes:
+        if profile.dtypes.get(element_dtype) == "unsupported":
+            return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
     if isinstance(estimate.layout, Unsupported):
         return replace(asked, reasons=(estimate.layout.reason,))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
@@ -152,7 +152,7 @@ def check(
         reasons=(
             *_ram_reasons(interval, budget_bytes, phase),
             *_storage_reasons(layout.storage_bytes, profile),
-            *_caveats(estimate, layout, profile, element_dtype),
+            *_caveats(estimate, layout, profile, element_dtypes),
             *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
         ),
     )
@@ -239,7 +239,7 @@ def _caveats(
     estimate: MemoryEstimate,
     layout: MemoryLayout,
     profile: DeviceProfile,
-    element_dtype: str,
+    element_dtypes: Sequence[str],
 ) -> list[str]:
     said = []
     truncation = estimate.graph.truncation
@@ -249,13 +249,14 @@ def _caveats(
             f"The trace covers the model up to {truncation.target}{where} only, which {truncation.reason.rstrip('.')}: "
             "what comes after it is not counted."
         )
-    support = profile.dtypes.get(element_dtype)
-    if support is None:
-        said.append(f"The profile does not say whether {profile.name} computes in {element_dtype}.")
-    elif support == "emulated":
-        said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
-    elif support == "storage":
-        said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
+    for element_dtype in element_dtypes:
+        support = profile.dtypes.get(element_dtype)
+        if support is None:
+            said.append(f"The profile does not say whether {profile.name} computes in {element_dtype}.")
+        elif support == "emulated":
+            said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
+        elif support == "storage":
+            said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
     estimated = profile.estimated_fields()
     if estimated:
         said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")

@@ -23,6 +23,7 @@ RANKS = {
     "verdict": 10,
     "validation": 11,
     "report": 12,
+    "fitting": 12,
     "reporters": 13,
     "pipeline": 14,
     "comparison": 15,

@@ -5,10 +5,11 @@ ExecuTorch's XNNPACKQuantizer (backends/xnnpack/quantizer/xnnpack_quantizer.py, 
 operators of xnnpack_quantizer_utils.py).
 """
 
+from collections.abc import Container
 from dataclasses import dataclass
 
-from edgebudget.dtypes._floating import hold_as
-from edgebudget.dtypes.interface import Assignment, Held
+from edgebudget.dtypes._floating import hold_all
+from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
 
 WEIGHTED = frozenset(
@@ -41,29 +42,32 @@ class Coverage:
     following: frozenset[str] = FOLLOWING
 
 
-def assign_static(option: str, graph: TracedGraph, coverage: Coverage) -> Assignment:
+def assign_static(
+    option: str, graph: TracedGraph, coverage: Coverage, operators: Container[int] | None = None
+) -> Assignment:
     """Return `graph` with weights of covered operators in int8 by output channel (a float32 scale and an int8 zero
     point each), their biases in int32, and activations in int8 where a covered operator makes them.
 
     A batch norm behind a covered convolution is folded into it and covered with it; its own tensors stay float32, as do
-    inputs and outputs of the model. A weight that an uncovered operator reads too is held twice.
+    inputs and outputs of the model. A weight that an uncovered operator reads too is held twice. Only `operators` are
+    covered, by default all of them.
     """
-    covered, quantized = _propagate(graph, coverage)
-    held = [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages]
-    _hold_weights(graph, covered, held)
+    covered, quantized = _propagate(graph, coverage, range(len(graph.ops)) if operators is None else operators)
+    dtypes, nbytes = hold_all(graph, "float32")
+    quantization = _hold_weights(graph, covered, dtypes, nbytes)
     outputs = set(graph.outputs)
     wide = {  # storages that some tensor needs as float32
-        tensor.storage
+        tensor[4]
         for tensor, narrow in zip(graph.tensors, quantized, strict=True)
-        if tensor.dtype in FLOATING and (not narrow or tensor.id in outputs)
+        if (not narrow or tensor[0] in outputs) and tensor[3] in FLOATING
     }
     for storage in graph.activations:
-        if storage.id not in wide and storage.dtype in FLOATING:
-            held[storage.id] = Held("int8", storage.numel)
-    return Assignment(option, tuple(held), frozenset(covered))
+        if storage.dtype in FLOATING and storage.id not in wide:
+            dtypes[storage.id], nbytes[storage.id] = "int8", storage.numel
+    return Assignment(option, tuple(dtypes), tuple(nbytes), frozenset(covered), quantization)
 
 
-def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[bool]]:
+def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]) -> tuple[set[int], list[bool]]:
     covered: set[int] = set()
     quantized = [False] * len(graph.tensors)
     tensors, storages = graph.tensors, graph.storages
@@ -74,13 +78,12 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
         if not takes and op.inputs:
             if name in coverage.following:
                 takes = all(
-                    quantized[t]
+                    quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
                     for t in op.inputs
-                    if tensors[t].dtype in FLOATING and not storages[tensors[t].storage].role.is_weight
                 )
             elif name == "batch_norm":
                 takes = op.inputs[0] in weighted_outputs
-        if takes:
+        if takes and op.index in operators:
             covered.add(op.index)
             for t in op.outputs:
                 quantized[t] = tensors[t].dtype in FLOATING
@@ -89,32 +92,38 @@ def _propagate(graph: TracedGraph, coverage: Coverage) -> tuple[set[int], list[b
     return covered, quantized
 
 
-def _hold_weights(graph: TracedGraph, covered: set[int], held: list[Held]) -> None:
+def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
+    """Put the weights of covered operators into `dtypes` and `nbytes`; return the bytes of their scales."""
+    tensors = graph.tensors
     weights = {s.id for s in graph.weights if s.dtype in FLOATING}
     channels: dict[int, int] = {}
     biases: set[int] = set()
-    elsewhere: set[int] = set()
+    others: list[Op] = []
     for op in graph.ops:
-        read = [(position, t, s) for position, t in enumerate(op.inputs) if (s := graph.tensors[t].storage) in weights]
-        if not read:
+        if op.index not in covered or op.name not in WEIGHTED:
+            others.append(op)
             continue
-        if op.index in covered and op.name in WEIGHTED:
-            for position, t, storage in read:
+        for position, t in enumerate(op.inputs[1:3], 1):
+            storage = tensors[t].storage
+            if storage in weights:
                 if position == 1:
-                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, graph.tensors[t].shape))
-                elif position == 2:
+                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, tensors[t].shape))
+                else:
                     biases.add(storage)
-        elif not _only_views(graph, op):
-            elsewhere.update(storage for _, _, storage in read)
-    for storage in channels.keys() | biases:
-        numel, as_float = graph.storages[storage].numel, held[storage]
-        if storage in channels:
-            integer = Held("int8", numel, channels[storage] * (SCALE_NBYTES + ZERO_POINT_NBYTES))
-        else:
-            integer = Held("int32", numel * ITEMSIZE["int32"])
+    integers = channels.keys() | biases
+    elsewhere: set[int] = set()
+    for op in others:
+        read = integers.intersection([tensors[t].storage for t in op.inputs])
+        if read and not _only_views(graph, op):
+            elsewhere |= read
+    for storage in integers:
+        dtype = "int8" if storage in channels else "int32"
+        integer_nbytes = graph.storages[storage].numel * ITEMSIZE[dtype]
         if storage in elsewhere:
-            integer = Held(as_float.dtype, as_float.nbytes + integer.nbytes, integer.quantization_nbytes)
-        held[storage] = integer
+            nbytes[storage] += integer_nbytes
+        else:
+            dtypes[storage], nbytes[storage] = dtype, integer_nbytes
+    return {storage: number * (SCALE_NBYTES + ZERO_POINT_NBYTES) for storage, number in channels.items()}
 
 
 def _output_channels(op: Op, shape: tuple[int, ...]) -> int:

@@ -34,6 +34,26 @@ OPTIONS = (
     ("pytorch-cpu", "float32"),
     ("executorch", "float32"),
 )
+WEIGHT_OPTIONS = (
+    ("pytorch-cpu", "int8-dynamic"),
+    ("pytorch-cpu", "int8-weight-only"),
+    ("pytorch-cpu", "int4-weight-only"),
+    ("onnxruntime", "int8-dynamic"),
+    ("onnxruntime", "int8-weight-only"),
+    ("onnxruntime", "int4-weight-only"),
+    ("executorch-xnnpack", "int8-dynamic"),
+    ("executorch-xnnpack", "int4-weight-only"),
+)
+"""What is measured besides for the models of `WEIGHTS_QUANTIZED`, which differ in how much of them is linear layers."""
+
+WEIGHTS_QUANTIZED = frozenset({
+    "mobilenet_v2", "resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5", "mnasnet0_5", "mobilenet_v3_large",
+    "edgebudget.measure.zoo:keyword_cnn", "edgebudget.measure.zoo:anomaly_autoencoder",
+    "edgebudget.measure.zoo:text_classifier", "timm:vit_tiny_patch16_224", "timm:deit_tiny_patch16_224",
+    "timm:mobilevit_xxs", "timm:lcnet_050", "timm:mobilenetv4_conv_small", "timm:tinynet_e", "timm:mixer_s32_224",
+    "timm:resmlp_12_224", "timm:levit_128s", "timm:xcit_nano_12_p16_224", "timm:pvt_v2_b0", "timm:efficientformer_l1",
+    "timm:edgenext_xx_small", "timm:convnextv2_atto", "timm:efficientvit_b0", "timm:tiny_vit_5m_224",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,8 @@ class Entry:
 
     def subjects(self) -> tuple[Subject, ...]:
         """Every backend and dtype for this model."""
-        return tuple(Subject(self.model, self.inputs, backend, dtype) for backend, dtype in OPTIONS)
+        options = OPTIONS + (WEIGHT_OPTIONS if self.model in WEIGHTS_QUANTIZED else ())
+        return tuple(Subject(self.model, self.inputs, backend, dtype) for backend, dtype in options)
 
 
 def _zoo(name: str, family: str, kind: Kind, *inputs: str) -> Entry:

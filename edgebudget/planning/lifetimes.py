@@ -6,8 +6,11 @@ from itertools import accumulate
 from edgebudget.planning.interface import Buffer
 
 
-def live_bytes(buffers: Sequence[Buffer], steps: int) -> list[int]:
-    """Return the bytes alive at each of `steps` operators. Lifetimes are inclusive and cut to 0 .. steps - 1."""
+def live_bytes(buffers: Sequence[tuple[object, int, int, int]], steps: int) -> list[int]:
+    """Return the bytes alive at each of `steps` operators.
+
+    Each buffer is (what it is, bytes, first, last): its lifetime is inclusive and cut to 0 .. steps - 1.
+    """
     change = [0] * (steps + 1)
     for _, nbytes, first, last in buffers:
         start, end = (first if first > 0 else 0), last + 1

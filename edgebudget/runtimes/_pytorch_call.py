@@ -12,10 +12,11 @@ from edgebudget.runtimes._pytorch_kernels import CpuKernels
 class Call:
     """The operator at hand, with its tensors under a dtype option. One object is moved along the graph."""
 
-    __slots__ = ("_graph", "_held", "kernels", "op")
+    __slots__ = ("_graph", "_held", "kernels", "op", "tensors")
 
     def __init__(self, graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> None:
         self._graph = graph
+        self.tensors = graph.tensors
         self._held = held
         self.kernels = kernels
         self.op: Op = graph.ops[0]
@@ -23,22 +24,22 @@ class Call:
     def tensor(self, position: int, name: str = "") -> TensorSpec | None:
         """Return the tensor given at `position` or by `name`, if there is one."""
         given = self.op.arg(position, name)
-        return self._graph.tensors[given] if isinstance(given, Ref) else None
+        return self.tensors[given] if isinstance(given, Ref) else None
 
     def tensors_of(self, value: Arg) -> list[TensorSpec]:
         """Return the tensors in a list argument."""
         items = value if isinstance(value, tuple) else ()
-        return [self._graph.tensors[item] for item in items if isinstance(item, Ref)]
+        return [self.tensors[item] for item in items if isinstance(item, Ref)]
 
     def input(self, position: int = 0) -> TensorSpec:
-        return self._graph.tensors[self.op.inputs[position]]
+        return self.tensors[self.op.inputs[position]]
 
     def output(self, position: int = 0) -> TensorSpec:
-        return self._graph.tensors[self.op.outputs[position]]
+        return self.tensors[self.op.outputs[position]]
 
     def dtype(self, tensor: TensorSpec) -> str:
         """Return the type that `tensor` has under the dtype option; what is not floating stays what it is."""
-        held = self._held.held[tensor.storage].dtype
+        held = self._held.dtypes[tensor.storage]
         return held if tensor.dtype in FLOATING and held in FLOATING else tensor.dtype
 
     def itemsize(self, tensor: TensorSpec) -> int:

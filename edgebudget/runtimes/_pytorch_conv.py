@@ -23,7 +23,6 @@ _SMALL_INPUT_NUMEL = 20480  # ConvParams::use_mkldnn: below it, and without grou
 _LARGE_BATCH = 16  # ConvParams::use_mkldnn
 
 
-@lru_cache(maxsize=65536)
 def convolution_bytes(
     shape: Dims,
     strides: Dims,

@@ -81,7 +81,7 @@ def _attention(graph: TracedGraph, held: Assignment, ops: tuple[Op, ...]) -> _At
     head = graph.tensors[heads_view.outputs[0]].shape[-1]
     if (width // head) % 2:
         return None
-    itemsize = ITEMSIZE[held.held[x.storage].dtype]
+    itemsize = ITEMSIZE[held.dtypes[x.storage]]
     averaged = batch * length * length * itemsize
     keeps_scores = any(op.name == "softmax" for op in ops)
     return _Attention(x.numel * itemsize, (width // head) * averaged, averaged if keeps_scores else 0)
@@ -104,7 +104,7 @@ def _encoder_layer_peak(graph: TracedGraph, held: Assignment, ops: tuple[Op, ...
     if attention is None or not hidden:
         return None
     x, first = attention.input_bytes, hidden[0]
-    feed_forward = first.numel * ITEMSIZE[held.held[first.storage].dtype]
+    feed_forward = first.numel * ITEMSIZE[held.dtypes[first.storage]]
     rows = 2 * x // graph.tensors[ops[0].inputs[0]].shape[-1]
     if any(op.name == "layer_norm" for op in ops[:start]):  # normalises first
         return max(x + attention.peak_bytes, 2 * x + rows, 3 * x + feed_forward)

@@ -32,6 +32,11 @@ class CpuKernels:
         """float32 lanes of a vector register: channels are blocked by it."""
         return 16 if self.onednn is Onednn.AVX512 else 8
 
+    @property
+    def has_vnni(self) -> bool:
+        """Whether there are 8-bit dot products of x86 (AVX512-VNNI), for which torchao shifts int8 to uint8."""
+        return self.onednn is Onednn.AVX512
+
 
 def kernels_of(target: Target) -> CpuKernels:
     """Return the kernels of a release build of PyTorch on `target`.

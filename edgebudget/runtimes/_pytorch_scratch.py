@@ -5,6 +5,7 @@ nothing has an entry that says so; one that nobody has looked at stands in the l
 ATen/native; each formula is checked against the profiler's allocations (`tests/test_pytorch_scratch.py`).
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from math import ceil, prod
 from weakref import WeakKeyDictionary
@@ -23,6 +24,8 @@ from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_conv
 from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
 _AS_TRACED: WeakKeyDictionary[TracedGraph, dict[CpuKernels, tuple[list[int], tuple[str, ...]]]] = WeakKeyDictionary()
+_CONVOLUTIONS: defaultdict[CpuKernels, dict[tuple[object, ...], int]] = defaultdict(dict)
+_MOST_CONVOLUTIONS = 65_536  # bounds memory in a long-lived process
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
 _DIVISOR = _INDEX + _FLOAT  # a Python number becomes a tensor of 8 bytes, then one of the operand's type
 _VECTORIZED_UPSAMPLE = 128  # UpSampleKernel.cpp, _use_vectorized_kernel_cond_2d: output height plus width
@@ -80,6 +83,20 @@ def _nothing(call: Call) -> int:
 
 
 def _convolution(call: Call) -> int:
+    """Models repeat convolutions, and estimates models: one is found again by all that its scratch depends on."""
+    _, _, _, args, kwargs, inputs, _ = call.op
+    x, weight = call.tensors[inputs[0]], call.tensors[inputs[1]]
+    key = (x[1], x[2], weight[1], weight[2], len(inputs), args[3:], kwargs, call.dtype(x))
+    known = _CONVOLUTIONS[call.kernels]
+    nbytes = known.get(key)
+    if nbytes is None:
+        nbytes = _convolution_bytes(call)
+        if len(known) < _MOST_CONVOLUTIONS:
+            known[key] = nbytes
+    return nbytes
+
+
+def _convolution_bytes(call: Call) -> int:
     op, x, weight, out = call.op, call.input(0), call.input(1), call.output()
     dims = len(weight.shape) - 2
     padding = op.arg(4, "padding", 0)

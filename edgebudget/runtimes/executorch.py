@@ -62,8 +62,8 @@ class _ExecuTorch:
         """Return the arena, byte for byte as `to_executorch` plans it, and what loading the method takes besides."""
         if option.name not in FLOATING_OPTIONS:
             return Unsupported(
-                f"ExecuTorch's portable kernels have no quantized operators, so a program in {option.name} cannot be "
-                "lowered for them."
+                "ExecuTorch's portable kernels have no quantized operators and one floating-point type a program: "
+                f"{option.name} cannot be lowered for them."
             )
         if graph.truncation:
             return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")

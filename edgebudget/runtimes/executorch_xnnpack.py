@@ -6,7 +6,7 @@ off), program file mapped.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
@@ -19,7 +19,7 @@ from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
-from edgebudget.runtimes._xnnpack.quantize import FLOAT, quantize
+from edgebudget.runtimes._xnnpack.quantize import quantize
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -38,7 +38,16 @@ plan, values and allocators. 4.2 to 5.2 KB in two recorded float32 programs of o
 TENSOR_BYTES, CALL_BYTES = 112, 40
 """What `Method::init` keeps for a tensor (EValue, TensorImpl, strides) and for a call (its list of arguments)."""
 
-_ELEMENT = {"float32": "float32", "float16": "float16", "int8": "float32"}
+SUPPORTED = frozenset({"float32", "float16", "int8", "int8-dynamic", "int4-weight-only"})
+
+_REASONS = {
+    "int8-weight-only": "ExecuTorch turns weights back to float32 when it lowers a program whose activations stay "
+    "floating-point, so nothing is saved: take int8-dynamic, which has the same weights.",
+    "bfloat16": "XNNPACK's bfloat16 kernels are not delegated to by ExecuTorch: take float16 or float32.",
+}
+_GROUPED_NOTE = (
+    "XNNPACK has 4-bit weights by group for 8-bit activations only: covered layers quantize theirs as they run."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,26 +59,31 @@ class _ExecutorchXnnpack:
     )
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
-        """Return the heap at the load and inference peaks, part by part: float32, float16, and int8 by static PT2E.
+        """Return the heap at the load and inference peaks, part by part, for the options in `SUPPORTED`.
 
         `inference_heap_bytes` is packed weights + `activation_bytes` + `workspace_bytes`, the last being indirection
         buffers, zero rows and XNNPACK's own structures. `Unsupported` for other options, and for float16 where the
         processor has no half-precision arithmetic. Pure.
         """
-        element = _ELEMENT.get(option.name)
-        if element is None:
-            return Unsupported(
-                f"What the XNNPACK delegate takes under {option.name} is not modelled; float32, float16 and int8 are."
-            )
+        options = option.by_operator(graph)
+        asked = frozenset(options) or frozenset({option.name})
+        for name in sorted(asked - SUPPORTED):
+            return Unsupported(_REASONS.get(name, f"What the XNNPACK delegate takes under {name} is not modelled."))
+        if "float16" in asked and len(asked) > 1:
+            return Unsupported("XNNPACK's delegate computes in float16 throughout or not at all: do not mix it.")
         tiles = tiles_for(target)
+        element = "float16" if "float16" in asked else "float32"
         if element == "float16" and tiles.f16_gemm is None:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
         functional = functionalize(graph)
-        quantization = quantize(functional) if option.name == "int8" else FLOAT
+        quantization = quantize(graph, functional, options)
         edge = lower(graph, functional, quantization, element)
-        return _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+        layout = _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+        if "qb4w" not in quantization.weights.values():
+            return layout
+        return replace(layout, notes=(*layout.notes, _GROUPED_NOTE))
 
 
 def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.dtypes.interface import Assignment, DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning.interface import ArenaPlan
 from edgebudget.target import Target
@@ -35,7 +35,8 @@ class MemoryLayout:
     `workspace_bytes` scratch, packed copies and indirection buffers alive at the inference peak. `load_heap_bytes` and
     `inference_heap_bytes` are the heap's peaks while loading and while running (weights as held, activations,
     workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks.
-    `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes).
+    `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes). `held` is
+    how the runtime holds each storage of the trace, where that is not as the option says.
     """
 
     activation_lower_bound_bytes: int
@@ -55,6 +56,7 @@ class MemoryLayout:
     arena: ArenaPlan | None = None
     unmodelled_ops: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    held: Assignment | None = None
 
 
 @dataclass(frozen=True, slots=True)

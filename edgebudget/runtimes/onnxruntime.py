@@ -1,14 +1,15 @@
 """ONNX Runtime on the CPU: its graph, its blocked layout on x86-64, its planner and arena, and what loading takes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
-from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes._onnxruntime.pipeline import WEIGHT_OPTIONS, Program, compile_program
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -25,6 +26,19 @@ NOTES = (
     "On x86-64 the order of some branches depends on addresses: the arena may end one doubling lower or higher.",
 )
 
+SUPPORTED = frozenset({"float32", "int8", *WEIGHT_OPTIONS})
+
+_BLOCKS = (
+    f"MatMulNBitsQuantizer takes matrix products over three dimensions and more, in blocks of {GROUP_NUMEL}; "
+    "convolutions, embeddings and linear layers over two dimensions stay float32."
+)
+_BY_OPTION = {
+    "int8-dynamic": "Convolutions, matrix products and embeddings are quantized as quantize_dynamic does, by tensor; "
+    "every other operator computes in float32.",
+    "int8-weight-only": _BLOCKS,
+    "int4-weight-only": _BLOCKS,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class _OnnxRuntime:
@@ -36,14 +50,23 @@ class _OnnxRuntime:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the session's heap while loading and over several runs on one thread."""
-        if option.name not in ("float32", "int8"):
+        options = option.by_operator(graph)
+        asked = frozenset(options) or frozenset({option.name})
+        for name in sorted(asked - SUPPORTED):
             return Unsupported(
-                f"ONNX Runtime's CPU provider runs {option.name} by casting to float32 around most operators, which is "
-                "not modelled: take float32 or int8."
+                f"ONNX Runtime's CPU provider runs {name} by casting to float32 around most operators, which is not "
+                "modelled: take float32 or int8."
+            )
+        if "int8" in asked and not asked <= {"float32", "int8"}:
+            return Unsupported(
+                "ONNX Runtime's quantizers are for one kind each: int8 goes with float32 only, not with "
+                f"{', '.join(sorted(asked - {'float32', 'int8'}))}."
             )
         if target.pointer_bits != 64:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
-        return _lay_out(graph, compile_program(graph, channel_block(target), int8=option.name == "int8"))
+        layout = _lay_out(graph, compile_program(graph, channel_block(target), options))
+        notes = tuple(_BY_OPTION[name] for name in sorted(asked) if name in _BY_OPTION)
+        return replace(layout, notes=(*layout.notes, *notes))
 
 
 def channel_block(target: Target) -> int:

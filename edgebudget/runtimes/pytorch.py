@@ -2,14 +2,18 @@
 
 from dataclasses import dataclass
 
-from edgebudget.dtypes import DtypeOption, assign
-from edgebudget.graph import ITEMSIZE, TracedGraph
-from edgebudget.planning import Buffer, live_bytes
+from edgebudget.dtypes import DtypeOption
+from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.planning import live_bytes
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
+from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
+from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
+
+_new = tuple.__new__
 
 RUNTIME_BYTES = 238_780_416
 """What a process holds once it has imported torch and run a first small model: resident, interpreter included.
@@ -21,6 +25,7 @@ processes and reclaimable). The import alone takes 229,072,896 (149,549,056 anon
 of these. Builds with CUDA take more than twice as much.
 """
 
+REDUCED = frozenset({"float16", "bfloat16"})
 _LOADING = "Loading holds the state dict and the module at once; torch.load(mmap=True) avoids that."
 _FUSED = (
     "Self-attention modules are counted as the fused operators that PyTorch runs in evaluation under inference mode."
@@ -37,16 +42,26 @@ class _PyTorch:
 
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the allocator's live bytes at their peak. Inputs count: the caller holds them."""
-        held = assign(option, graph)
+        options = option.by_operator(graph)
+        if len(set(options)) > 1 and not REDUCED.isdisjoint(options):
+            return Unsupported(
+                "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole"
+                " model, unless it casts between its modules itself."
+            )
+        held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
-        buffers = [Buffer(s.id, nbytes[s.id], s.born, s.dies) for s in graph.activations]
-        curve = live_bytes(buffers, steps)
+        tensors = [_new(LiveTensor, (name, nbytes[i], first, last)) for i, name, first, last in _lifetimes(graph)]
+        curve = live_bytes(tensors, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
+        quantized = {index for index in held.covered if options[index] in TAKEN}
+        add_scratch(graph, options, quantized, kernels_of(target), scratch)
         notes = [_LOADING]
         for fused in fused_modules(graph, held):
+            if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
+                continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
-            before = sum(b.nbytes for b in buffers if b.first < fused.first <= b.last)
+            before = sum(nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
             for step in range(fused.first, fused.last + 1):
                 curve[step], scratch[step] = before, fused.peak_bytes
         alive_peak = max(curve)
@@ -55,34 +70,35 @@ class _PyTorch:
         at = with_scratch.index(total_peak)
         weights = sum([nbytes[s.id] for s in graph.weights])
         at_alive_peak = curve.index(alive_peak)
+        if any(options[index] == "int4-weight-only" for index in quantized):
+            notes.append(UNPACKED_NOTE)
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
-            activation_total_bytes=sum(b.nbytes for b in buffers),
-            activation_peak_numel=sum(
-                s.nbytes // ITEMSIZE[s.dtype] for s in graph.activations if s.born <= at_alive_peak <= s.dies
-            ),
+            activation_total_bytes=sum([nbytes[i] for i, _, _, _ in _lifetimes(graph)]),
+            activation_peak_numel=sum([s.numel for s in graph.activations if s.born <= at_alive_peak <= s.dies]),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
             load_mapped_bytes=0,
             inference_mapped_bytes=0,
-            storage_bytes=weights,
+            storage_bytes=state_dict_nbytes(graph, held, options),
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
-            tensors=tuple(
-                [
-                    LiveTensor(
-                        s.name, nbytes[s.id], s.born if s.born > 0 else 0, s.dies if s.dies < steps else steps - 1
-                    )
-                    for s in graph.activations
-                ]
-            ),
+            tensors=tuple(tensors),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
+            held=held,
         )
+
+
+@once_per_graph
+def _lifetimes(graph: TracedGraph) -> list[tuple[int, str, int, int]]:
+    """Return of each activation its storage and name, and the first and last operator at which it is held."""
+    end = max(len(graph.ops), 1) - 1
+    return [(s.id, s.name, max(s.born, 0), min(s.dies, end)) for s in graph.activations]
 
 
 RUNTIME = _PyTorch()

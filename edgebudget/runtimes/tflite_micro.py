@@ -52,7 +52,10 @@ class _TFLiteMicro:
     def lay_out(self, graph: TracedGraph, option: DtypeOption, target: Target) -> MemoryLayout | Unsupported:
         """Return the arena for `graph`, fully quantized where `option` is int8: inputs and outputs too."""
         if option.name not in ("float32", "int8"):
-            return Unsupported(f"TensorFlow Lite Micro has no kernels for {option.name}: take int8 or float32.")
+            return Unsupported(
+                "TensorFlow Lite Micro has kernels for models that are int8 or float32 throughout, and none that "
+                f"computes as {option.name} does."
+            )
         fused = _fuse(functionalize(graph), graph.inputs)
         floating_nbytes = 1 if option.name == "int8" else ITEMSIZE["float32"]
         buffers = [

@@ -1,8 +1,6 @@
 """An `nn.Module` and example inputs to a `TracedGraph`, without weights and without computing anything."""
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -11,17 +9,16 @@ from edgebudget.errors import DataDependentError, TraceError
 from edgebudget.graph import Role, TracedGraph, Truncation
 from edgebudget.tracing.guards import (
     failed_in,
-    keep_module,
-    own_containers,
     place,
-    refill,
     refuse_autocast,
     refuse_reads,
     refuse_unswappable,
     run_eagerly,
 )
-from edgebudget.tracing.recorder import Recorder, forget_rules_of_other_defaults
+from edgebudget.tracing.recorder import Recorder
+from edgebudget.tracing.rules import Learned
 from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
+from edgebudget.tracing.weights import WeightsOnMeta
 
 __all__ = ["trace"]
 
@@ -47,10 +44,11 @@ def trace(
     modules: dict[str, nn.Module] = {}
     _collect(model, "", modules, set())
     refuse_unswappable(name, modules)
-    forget_rules_of_other_defaults()
+    Learned.forget_other_defaults()
     recorder = Recorder()
     truncation: Truncation | None = None
-    with _as_twins(model, modules, recorder) as (parameters, buffers):
+    weights = WeightsOnMeta(recorder)
+    with weights.within(modules):
         twins = Twins()
         inputs: list[int] = []
 
@@ -83,68 +81,18 @@ def trace(
         except Exception as failure:
             raise _explain(name, modules, failed_in(failure), recorder.attempt, failure) from failure
         storages = recorder.storages()
-    tensors = tuple(recorder.tensors)
     return TracedGraph(
         name=name,
         storages=storages,
-        tensors=tensors,
+        tensors=tuple(recorder.tensors),
         ops=tuple(recorder.ops),
         inputs=tuple(inputs),
         outputs=outputs,
-        parameters={name: tuple([tensors[i].storage for i in ids]) for name, ids in parameters.items()},
-        buffers={name: tuple([tensors[i].storage for i in ids]) for name, ids in buffers.items()},
+        parameters=weights.parameters,
+        buffers=weights.buffers,
         modules={path: type(module).__name__ for path, module in modules.items()},
         truncation=truncation,
     )
-
-
-@contextmanager
-def _as_twins(
-    model: nn.Module, modules: Mapping[str, nn.Module], recorder: Recorder
-) -> Iterator[tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]]:
-    """Put meta twins in the place of all parameters and buffers, in evaluation mode; undo everything afterwards.
-
-    Yields the tensor ids of each dotted parameter and buffer name.
-    """
-    twins = Twins()
-    parameters: dict[str, tuple[int, ...]] = {}
-    buffers: dict[str, tuple[int, ...]] = {}
-    saved = [(module, module.__dict__.copy(), own_containers(module, recorder.kept)) for module in modules.values()]
-
-    def swap(weight: torch.Tensor, role: Role, name: str, persistent: bool) -> torch.Tensor:
-        twin = twins.of_untied(weight)
-        if twin is None:
-            twin = twins.of(weight)
-            ids = recorder.adopt(twin, role, name, persistent, weight.requires_grad)
-        else:
-            ids = recorder.adopt_weight(twin, role, name, persistent, weight.requires_grad)
-        (parameters if role is Role.PARAMETER else buffers)[name] = ids
-        return twin
-
-    collecting = gc.isenabled()
-    gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
-    try:
-        for path, module in modules.items():
-            prefix = f"{path}." if path else ""
-            module.__dict__["training"] = False  # past nn.Module.__setattr__, which costs more than the rest
-            for key, parameter in module._parameters.items():
-                if parameter is not None:
-                    twin = swap(parameter, Role.PARAMETER, prefix + key, True)
-                    module._parameters[key] = twin  # type: ignore[assignment]
-            for key, buffer in module._buffers.items():
-                if buffer is not None:
-                    persistent = key not in module._non_persistent_buffers_set
-                    module._buffers[key] = swap(buffer, Role.BUFFER, prefix + key, persistent)
-        keep_module(recorder, modules)
-        yield parameters, buffers
-    finally:
-        for module, attributes, containers in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            refill(containers)
-        recorder.untag()
-        if collecting:
-            gc.enable()
 
 
 def _collect(module: nn.Module, path: str, found: dict[str, nn.Module], seen: set[int]) -> None:

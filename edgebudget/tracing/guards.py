@@ -20,24 +20,20 @@ if TYPE_CHECKING:
 
 _Container: TypeAlias = "dict[object, object] | list[object] | set[object]"
 _MADE_BY_MODULE = frozenset(nn.Module().__dict__)
-_CHANGED_BY_FORWARD = frozenset({"_parameters", "_buffers", "_modules", "_non_persistent_buffers_set"})
+_CHANGED_BY_FORWARD = frozenset({"_modules", "_non_persistent_buffers_set"})
 _SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 
 # Of torch.Tensor: not operators, so that no dispatch mode sees them.
 _READS = ("tolist", "numpy", "__array__", "__dlpack__", "__format__")
 
 
-def keep_module(recorder: "Recorder", modules: Mapping[str, nn.Module]) -> None:
-    """Have each module keep `recorder.module` at its path while it runs; `failed_in` knows where a failure came from.
+def tracked(recorder: "Recorder", path: str, forward: Callable[..., object]) -> Callable[..., object]:
+    """Return `forward` such that `recorder.module` is `path` while it runs, and `failed_in` knows where it failed.
 
-    It stands in the instances' attributes, which a trace restores. A class attribute would do too, but setting one on
-    `nn.Module` makes Python forget what it knows of each of its two thousand subclasses.
+    It is to stand in an instance's attributes. A class attribute would do too, but setting one on `nn.Module` makes
+    Python forget what it knows of each of its two thousand subclasses.
     """
-    for path, module in modules.items():
-        module.__dict__["forward"] = _tracked(recorder, path, module.forward)
 
-
-def _tracked(recorder: "Recorder", path: str, forward: Callable[..., object]) -> Callable[..., object]:
     def tracked_forward(*args: object, **kwargs: object) -> object:
         caller = recorder.module
         recorder.module = path
@@ -74,7 +70,7 @@ def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
 
 
 def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, _Container]]:
-    """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers included, with copies.
+    """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers aside, with copies.
 
     Adds to `kept` the addresses of storages of tensors that it holds as plain attributes or in those containers.
     """

@@ -130,21 +130,6 @@ class Twins:
         self._bases: dict[int, torch.Tensor] = {}
         self._originals: list[torch.Tensor] = []  # keeps storages, whose addresses are the keys, alive
 
-    def of_untied(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Return the twin of a plain tensor that alone fills a storage not met before; None for any other."""
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            return None
-        storage = tensor.untyped_storage()
-        address = storage._cdata
-        if address in self._bases:
-            return None
-        twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META)
-        if twin.untyped_storage().nbytes() != storage.nbytes():
-            return None
-        self._originals.append(tensor)
-        self._bases[address] = twin
-        return twin
-
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the twin of `tensor`: same shape, strides, offset and dtype over the shared storage.
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, in float32 and in int8 by its own static quantization (QDQ)."""
+"""ONNX Runtime on the CPU, in float32 and in what its own quantizers make of that."""
 
 import importlib.util
 import time
@@ -19,7 +19,7 @@ class OnnxRuntime:
     """The dynamo exporter, weights in the file; the default session options but for the threads."""
 
     name = "onnxruntime"
-    dtypes = ("float32", "int8")
+    dtypes = ("float32", "int8", "int8-dynamic", "int8-weight-only", "int4-weight-only")
     packages = ("torch", "torchvision", "timm", "onnxruntime", "onnx", "onnxscript", "numpy")
     runs_on = ("onnxruntime", "numpy")
     worker = "python, onnxruntime and numpy imported before the baseline"
@@ -37,7 +37,7 @@ class OnnxRuntime:
 
         plain = folder / "float32.onnx"
         started = time.perf_counter()
-        if not plain.exists():  # int8 starts from the file that float32 made
+        if not plain.exists():  # the others start from the file that float32 made
             torch.onnx.export(
                 built.module, built.inputs, str(plain), dynamo=True, external_data=False, optimize=True, verbose=False
             )
@@ -45,9 +45,9 @@ class OnnxRuntime:
         settings = {"exporter": "torch.onnx dynamo", "enable_cpu_mem_arena": "true", "enable_mem_pattern": "true"}
         settings["graph_optimization_level"] = "all"
         path = plain
-        if dtype == "int8":
-            path = folder / "int8.onnx"
-            settings["quantization"] = _quantize(plain, path, built)
+        if dtype != "float32":
+            path = folder / f"{dtype}.onnx"
+            settings["quantization"] = _quantize(plain, path, built, dtype)
         done = time.perf_counter()
         return Artefact(
             path=path,
@@ -63,7 +63,42 @@ class OnnxRuntime:
         return [programs.python, "-m", module, path, str(threads), str(runs), *subject.inputs]
 
 
-def _quantize(source: Path, target: Path, built: "BuiltModel") -> str:
+def _quantize(source: Path, target: Path, built: "BuiltModel", dtype: str) -> str:
+    if dtype == "int8":
+        return _quantize_static(source, target, built)
+    if dtype == "int8-dynamic":
+        return _quantize_dynamic(source, target)
+    return _quantize_blocks(source, target, bits=8 if dtype == "int8-weight-only" else 4)
+
+
+def _quantize_dynamic(source: Path, target: Path) -> str:
+    import onnx
+    from onnxruntime.quantization import quantize_dynamic
+
+    model = onnx.load(str(source))
+    weights = {initializer.name for initializer in model.graph.initializer}
+    # The exporter writes the shapes of weights too, and the quantizer, which transposes some, trips over them.
+    kept = [value for value in model.graph.value_info if value.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(kept)
+    quantize_dynamic(model, str(target))
+    return "quantize_dynamic, weights int8 by tensor"
+
+
+def _quantize_blocks(source: Path, target: Path, *, bits: int) -> str:
+    import onnx
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
+
+    from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
+
+    config = DefaultWeightOnlyQuantConfig(block_size=GROUP_NUMEL, is_symmetric=True, bits=bits)
+    quantizer = MatMulNBitsQuantizer(onnx.load(str(source)), algo_config=config)
+    quantizer.process()
+    quantizer.model.save_model_to_file(str(target))
+    return f"MatMulNBitsQuantizer, {bits} bits, blocks of {GROUP_NUMEL}, symmetric"
+
+
+def _quantize_static(source: Path, target: Path, built: "BuiltModel") -> str:
     from onnxruntime import InferenceSession
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

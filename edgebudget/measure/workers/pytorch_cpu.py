@@ -1,4 +1,4 @@
-"""Worker: `python -m edgebudget.measure.workers.pytorch_cpu MODEL THREADS RUNS SHAPE...`."""
+"""Worker: `python -m edgebudget.measure.workers.pytorch_cpu MODEL DTYPE THREADS RUNS SHAPE...`."""
 
 import gc
 import json
@@ -64,7 +64,7 @@ def allocator_peaks_aside(module: torch.nn.Module, inputs: Sequence[torch.Tensor
     return peaks
 
 
-def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
+def main(model: str, dtype: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
     """Build and run one model; loading is building it with random weights."""
     answer, probe = take_stdout(), Probe()
     torch.set_num_threads(threads)
@@ -78,6 +78,10 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
 
     probe.reset_peaks()
     module = build_module(model, shapes)
+    if dtype != "float32":
+        from edgebudget.measure.torchao import quantize
+
+        quantize(module, dtype)
     phases["load"] = probe.read()
 
     allocator = allocator_peaks_aside(module, inputs)
@@ -95,4 +99,4 @@ def main(model: str, threads: int, runs: int, shapes: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])

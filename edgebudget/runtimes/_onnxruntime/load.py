@@ -208,6 +208,10 @@ def packings(graph: Graph, node: Node, *, arm: bool) -> list[tuple[int, int, boo
     if node.kind in ("Gemm", "MatMul") and len(shape) == 2 and weight.itemsize == 4:
         columns, rows = shape if node.transposed_b else shape[::-1]
         return [(v, packed_gemm_nbytes(columns, rows), False)]
+    if node.kind == "MatMulNBits":
+        return [] if node.scratch else [(v, weight.nbytes, False)]
+    if node.kind == "DynamicQuantizeMatMul" and len(shape) == 2:
+        return [(v, packed_integer_gemm_nbytes(shape[1], shape[0]), False)]
     if node.kind in ("QGemm", "QLinearMatMul") and len(shape) == 2:
         columns, rows = shape if node.transposed_b else shape[::-1]
         return [(v, packed_integer_gemm_nbytes(columns, rows), False)]

@@ -5,7 +5,7 @@ What `torch.onnx.export` (dynamo) writes, BatchNorm folded into convolutions, co
 FusedMatMul, SiLU to QuickGelu, several Gathers of one axis to Split.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from math import prod
 
 from edgebudget.graph import ITEMSIZE, Op, Ref, TracedGraph
@@ -33,12 +33,14 @@ FOLDED_INPUT_NUMEL, FOLDED_OUTPUT_NUMEL = 8_192, 512 * 512  # the exporter folds
 class Lowering(Builder):
     """One graph on its way from ATen to ONNX Runtime's optimizers of `level` 1 (what a quantizer sees) or 2.
 
-    `unmodelled` collects operators that nothing here knows.
+    Products of the operators in `as_exported` (indices) stay a MatMul, with the bias as its third input: a quantizer
+    takes them before an optimizer does. `unmodelled` collects operators that nothing here knows.
     """
 
-    def __init__(self, traced: TracedGraph, *, level: int) -> None:
+    def __init__(self, traced: TracedGraph, *, level: int, as_exported: Container[int] = ()) -> None:
         super().__init__(traced)
         self._level = level
+        self._as_exported = as_exported
         self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.unmodelled: dict[str, None] = {}
         self._late: set[int] = set()  # constants that the session computes
@@ -238,8 +240,8 @@ class Lowering(Builder):
         else:
             weight = self.step(op, "Transpose", [weight], self.shape(weight)[::-1])
             self.graph.nodes[self.graph.made - 1].permutation = (1, 0)
-        if len(inputs) < 3:
-            self.emit(op, "MatMul", [source, weight])
+        if len(inputs) < 3 or op.index in self._as_exported:
+            self.emit(op, "MatMul", [source, weight, *inputs[2:]])
             return
         self.rewritten = True
         rows = prod(shape[:-1])

@@ -1,15 +1,18 @@
 """The whole way from a traced graph to what ONNX Runtime executes on an instruction set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgebudget.graph import TracedGraph
-from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization
+from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization, weights
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 from edgebudget.runtimes._onnxruntime.load import Exported
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
+
+WEIGHT_OPTIONS = ("int8-dynamic", "int8-weight-only", "int4-weight-only")
+"""Options of which ONNX Runtime's quantizers rewrite the exported file, before a session optimizes it."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +28,13 @@ class Program:
     arm: bool
 
 
-def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> Program:
-    """Return the program for `traced`; `block` is the channel block of the layout pass, 1 for none (Arm)."""
+def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()) -> Program:
+    """Return the program for `traced`, each operator under its entry of `options`, float32 by default; `block` is the channel block of the
+    layout pass, 1 for none (Arm)."""
     arm = block == 1
-    lowering = Lowering(traced, level=1 if int8 else 2)
+    int8 = _under("int8", options)
+    by_weights = {name: _under(name, options) for name in WEIGHT_OPTIONS}
+    lowering = Lowering(traced, level=1 if int8 else 2, as_exported=frozenset().union(*by_weights.values()))
     graph = lowering.run()
     graph.prune()
     depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
@@ -37,10 +43,14 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
     input_count = graph.input_count
     typed_count = node_count + len(graph.initializers())
     if int8:
-        added = quantization.quantize(graph)
+        added = quantization.quantize(graph, int8)
         depths = () if lowering.rewritten else depths
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
+        for more in _quantize_weights(graph, by_weights):
+            node_count += more.nodes
+            input_count += more.inputs
+            depths = depths[more.rewritten :]
         optimizers.gathers_to_split(graph)
         optimizers.fuse_scales(graph)
         written = graph.initializers()
@@ -65,9 +75,24 @@ def compile_program(traced: TracedGraph, block: int, *, int8: bool = False) -> P
             node.scratch = (kernels.convolution_scratch_nbytes(graph, node, arm=arm),)
         elif node.kind == "ConvTranspose":
             node.scratch = (kernels.transposed_convolution_scratch_nbytes(graph, node),)
+        elif node.kind == "ConvInteger":
+            node.scratch = weights.convolution_scratch(graph, node)
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
     return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
+
+
+def _under(option: str, options: Sequence[str]) -> frozenset[int]:
+    return frozenset(index for index, name in enumerate(options) if name == option)
+
+
+def _quantize_weights(graph: Graph, by_weights: Mapping[str, frozenset[int]]) -> Iterator[weights.Added]:
+    """Rewrite what each option of `WEIGHT_OPTIONS` covers."""
+    if by_weights["int8-dynamic"]:
+        yield weights.quantize_dynamically(graph, by_weights["int8-dynamic"])
+    for option, bits in (("int8-weight-only", 8), ("int4-weight-only", 4)):
+        if by_weights[option]:
+            yield weights.quantize_blocks(graph, by_weights[option], bits)
 
 
 def _needed(folds: Sequence[Fold], read: Sequence[int]) -> tuple[tuple[Fold, ...], tuple[int, ...]]:

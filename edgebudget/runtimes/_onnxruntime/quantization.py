@@ -6,7 +6,7 @@ groups of DequantizeLinear, operator, QuantizeLinear into integer kernels (core/
 dequantizes, its weights too, in every run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
@@ -58,9 +58,10 @@ class Written:
     initializers: tuple[int, ...]
 
 
-def quantize(graph: Graph) -> Written:
-    """Rewrite `graph` as quantized and then fused; return what the file holds before the session fuses it."""
-    _insert_pairs(graph, _mark(graph))
+def quantize(graph: Graph, operators: Container[int]) -> Written:
+    """Rewrite `graph` as quantized and then fused, where the operator a node comes from is among `operators`; return
+    what the file holds before the session fuses it."""
+    _insert_pairs(graph, _mark(graph, operators))
     graph.sort_breadth_first()
     written = Written(len(graph.nodes), graph.input_count, graph.initializers())
     _fuse(graph)
@@ -74,7 +75,7 @@ class _Marks:
     weights: dict[tuple[int, int], int]  # (node, input) -> bytes an element
 
 
-def _mark(graph: Graph) -> _Marks:
+def _mark(graph: Graph, operators: Container[int]) -> _Marks:
     """Decide, node by node, which tensors are quantized; removes activations that a quantized range can stand for."""
     marks = _Marks({}, {})
     values = graph.values
@@ -86,6 +87,8 @@ def _mark(graph: Graph) -> _Marks:
             marks.activations[v] = shared
 
     for node in list(graph.nodes.values()):
+        if node.op not in operators:
+            continue
         source = node.inputs[0]
         if node.kind in WEIGHTED or node.kind in NORMALIZING:
             take(source)
@@ -106,7 +109,10 @@ def _mark(graph: Graph) -> _Marks:
                 graph.remove(node)
             take(node.outputs[0])
         elif node.kind in SAME_AS_INPUT:
-            if source in marks.activations:
+            if node.kind == "Gather" and values[source].constant and values[source].itemsize == 4:
+                marks.weights[node.index, 0] = 1  # an embedding's table
+                take(node.outputs[0], source)
+            elif source in marks.activations:
                 take(node.outputs[0], source)
         elif node.kind in ALL_TENSORS:
             for position, v in enumerate(node.inputs):
@@ -129,7 +135,8 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
         weight = node.inputs[position]
         if weight not in integers:
             integers[weight] = graph.value(values[weight].shape, itemsize, constant=True)
-        channels = (values[weight].shape or (1,))[0]
+        by_tensor = node.kind == "Gather"
+        channels = 1 if by_tensor else (values[weight].shape or (1,))[0]
         scale = graph.value((channels,), 4, constant=True)
         zero = graph.value((channels,), itemsize, constant=True)
         wide = graph.value(values[weight].shape, 4)

@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass, field
 from math import prod
+from typing import Literal
 
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Ref, TracedGraph
 from edgebudget.runtimes._functional import Functional, Node
 
 Shape = tuple[int, ...]
+Weights = Literal["float", "qc8w", "qb4w"]
+"""How the weights of an operator are held that reads floating-point values: by output channel, by groups of a row."""
 
 
 class EdgeOp:
     """One operator: `target` is the edge dialect's name without overload, `params` what sizes depend on."""
 
-    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "quantized", "target")
+    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "quantized", "target", "weights")
 
     def __init__(self, target: str, inputs: list[int], outputs: list[int], params: tuple[int, ...], node: Node) -> None:
         self.target = target
@@ -22,6 +25,7 @@ class EdgeOp:
         self.module = node.op.module
         self.index = node.op.index
         self.quantized = False
+        self.weights: Weights = "float"
         self.delegate = -1  # set by `partition`
 
 

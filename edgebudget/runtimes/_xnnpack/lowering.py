@@ -28,6 +28,9 @@ def lower(graph: TracedGraph, functional: Functional, quantization: Quantization
             low.portable(node)
             if node.name not in PORTABLE:
                 edge.unmodelled.add(node.op.target)
+        if node.op.index in quantization.weights:
+            for op in edge.ops[before:]:
+                op.weights = quantization.weights[node.op.index]
         if node.op.index in quantization.operators:
             for op in edge.ops[before:]:
                 op.quantized = True

@@ -55,11 +55,14 @@ class Precision:
 F32 = Precision("f32", 4, 4, 4, 0)
 F16 = Precision("f16", 2, 2, 2, 0)
 QS8 = Precision("qs8_qc8w", 1, 1, 4, 4)  # scale: extra_weights_bytes = sizeof(float) of the qs8_qc8w variants
+QD8 = Precision("qd8_f32_qc8w", 1, 1, 4, 8)  # a scale and, apart from the sums in its place, the bias
+INTEGER = (QS8, QD8)
+GROUP_SCALE_BYTES = 2  # bfloat16
 
 
 def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
     """The kernel of a fully connected operator with `channels` outputs: init_gemm_config, xnn_use_nr2."""
-    if precision is QS8:
+    if precision in INTEGER:  # on Arm without dot products 2x8c2s4 for QD8: padded alike
         return tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
@@ -69,7 +72,7 @@ def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
 
 
 def _igemm(tiles: Tiles, precision: Precision, group_channels: int) -> Gemm:
-    if precision is QS8:
+    if precision in INTEGER:
         return tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
@@ -91,6 +94,16 @@ def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: in
     gemm = _gemm(tiles, precision, outputs)
     packed = packed_bytes(gemm, precision, inputs, outputs, 1, tiles.alignment)
     return Cost(FULLY_CONNECTED_NODE, usable_bytes(packed, tiles.alignment))
+
+
+def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, group_numel: int) -> Cost:
+    """A fully connected operator over 4-bit weights with a bfloat16 scale a group: qd8_f32_qb4w, two weights a byte."""
+    gemm = tiles.qb4_gemm
+    step = 2 * gemm.kr * gemm.sr
+    row = round_up(inputs, step) // 2 + inputs // group_numel * GROUP_SCALE_BYTES + QD8.bias + 4
+    return Cost(
+        FULLY_CONNECTED_NODE, usable_bytes(round_up(row * round_up(outputs, gemm.nr), tiles.alignment), tiles.alignment)
+    )
 
 
 def convolution(

@@ -8,11 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.graph import ITEMSIZE
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.method import Step
-from edgebudget.runtimes._xnnpack.operators import F16, F32, LOOK_UP, QS8, SIMPLE, UNARY, Cost, Precision, concatenation
+from edgebudget.runtimes._xnnpack.operators import (
+    F16,
+    F32,
+    GROUP_SCALE_BYTES,
+    LOOK_UP,
+    QD8,
+    QS8,
+    SIMPLE,
+    UNARY,
+    Cost,
+    Precision,
+    concatenation,
+)
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 
 Readers = Mapping[int, Sequence[EdgeOp]]
@@ -65,6 +78,9 @@ class Subgraph:
     defined_nodes: int = 0  # nodes before any is folded
 
 
+TOKEN_BYTES, SPARE_TOKENS = 8, 15  # struct xnn_qd8_quantization_params; XNN_EXTRA_QUANTIZATION_PARAMS
+
+
 def activation_precision(dtype: str) -> Precision:
     return F16 if dtype == "float16" else F32
 
@@ -79,6 +95,7 @@ class _Builder:
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
+        self.quantized: dict[tuple[int, int], int] = {}  # (position, reader or -1) -> its dynamically quantized form
         self.made_at: dict[int, float] = {}  # position -> the order of the node that makes it
         self.home: dict[int, tuple[bool, bool]] = {}  # the form a value was made in
 
@@ -152,6 +169,21 @@ class _Builder:
             held = plain
         self.own[key] = held
         return held
+
+    def dynamic(self, edge: int, position: int, op: EdgeOp) -> int:
+        """Return where the value at `position` stands as int8 with parameters for each token, or image.
+
+        Linear layers and convolutions over one value share it; those with 4-bit weights have each their own.
+        """
+        key = (position, op.index if op.weights == "qb4w" else -1)
+        found = self.quantized.get(key)
+        if found is None:
+            shape = self.graph.shapes[edge]
+            tokens = prod(shape[:-1]) if op.target == "linear" else shape[0]
+            found = self.scratch(prod(shape) + (tokens + SPARE_TOKENS) * TOKEN_BYTES, True)
+            self.node("convert", [position], found, UNARY)
+            self.quantized[key] = found
+        return found
 
     def produce(self, edge: int, nhwc: bool, int8: bool) -> int:
         self.home[edge] = (nhwc, int8)
@@ -275,7 +307,9 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
             nhwc = False
         reads_nhwc = nhwc
     positions = [made.get(v, reads_nhwc, int8, op.index) for v in dict.fromkeys(activations)]
-    precision = QS8 if int8 else activation_precision(graph.dtypes[output])
+    precision = QS8 if int8 else QD8 if op.weights != "float" else activation_precision(graph.dtypes[output])
+    if precision is QD8:
+        positions = [made.dynamic(activations[0], positions[0], op)]
     cost = _cost(op, graph, tiles, precision)
     _count_constants(made.out, op, final, graph, precision)
     kind = _KIND.get(op.target, op.target if op.target in _NEEDS_NHWC or op.target in ("linear", "bmm") else "unary")
@@ -330,6 +364,8 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> C
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
+        if op.weights == "qb4w":
+            return operators.grouped_fully_connected(tiles, inputs, outputs, GROUP_NUMEL)
         return operators.fully_connected(tiles, precision, inputs, outputs)
     if target == "batch_norm":
         channels = shape[1]
@@ -355,18 +391,23 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         weight = graph.shapes[op.inputs[1]]
         channels = graph.shapes[op.outputs[0]][1 if target == "convolution" else -1]
         folded = final.target == "batch_norm" or _norm_between(op, final)
-        # A convolution's float weights stay float32 in the file, whatever the model's type.
-        width = precision.weight if target != "convolution" or precision is QS8 else 4
-        _hold(sub, op.inputs[1], prod(weight) * width, channels, precision)
+        scales = channels * 4 if precision in (QS8, QD8) else 0
+        if op.weights == "qb4w":
+            nbytes, scales = prod(weight) // 2, prod(weight) // GROUP_NUMEL * GROUP_SCALE_BYTES
+        else:  # a convolution's float weights stay float32 in the file, whatever the model's type
+            nbytes = prod(weight) * (4 if precision is F16 and target == "convolution" else precision.weight)
+        _hold(sub, op.inputs[1], nbytes, scales)
         if len(op.inputs) > 2 or folded:
             bias = op.inputs[2] if len(op.inputs) > 2 else ~op.inputs[1]
-            _hold(sub, bias, channels * max(width, 2 if precision is F16 else 4), channels, precision)
+            narrow = precision is F16 and target != "convolution"
+            _hold(sub, bias, channels * (2 if narrow else 4), scales if precision is QS8 else 0)
     elif target == "batch_norm":
         # A scale and a shift are made of the running statistics, which are always there, and of what else there is.
         channels = graph.shapes[op.outputs[0]][1]
         mean, variance = op.inputs[-2:]
-        _hold(sub, mean, channels * 4, channels, precision)
-        _hold(sub, variance, channels * 4, channels, precision)
+        scales = channels * 4 if precision is QS8 else 0
+        _hold(sub, mean, channels * 4, scales)
+        _hold(sub, variance, channels * 4, scales)
     else:
         for value in op.inputs:
             if graph.constant[value]:
@@ -377,8 +418,8 @@ def _norm_between(op: EdgeOp, final: EdgeOp) -> bool:
     return final is not op and final.inputs[0] != op.outputs[0]
 
 
-def _hold(sub: Subgraph, value: int, nbytes: int, channels: int, precision: Precision) -> None:
-    """Count a constant, and the scales of an int8 one; the file holds one copy of what several operators read."""
+def _hold(sub: Subgraph, value: int, nbytes: int, scales_nbytes: int) -> None:
+    """Count a constant, and the scales of an integer one; the file holds one copy of what several operators read."""
     sub.constants += 1
-    sub.scales += int(precision is QS8)
-    sub.stored[value] = nbytes + (channels * 4 if precision is QS8 else 0)
+    sub.scales += int(scales_nbytes > 0)
+    sub.stored[value] = nbytes + scales_nbytes

@@ -49,6 +49,7 @@ class Tiles:
     f32_dwconv: Mapping[int, int]
     qs8_gemm: Gemm
     qs8_dwconv: Mapping[int, int]
+    qb4_gemm: Gemm  # 4-bit weights
     f16_gemm: Gemm | None = None
     f16_dwconv: Mapping[int, int] | None = None
 
@@ -63,6 +64,7 @@ _X86_AVX512 = Tiles(
     f32_dwconv={3: 16, 4: 16, 9: 16, 25: 16},  # init_f32_dwconv_config, avx512f
     qs8_gemm=Gemm((1, 7), 16, 8),  # init_qs8_qc8w_gemm_config, avx512vnni and avx512skx alike
     qs8_dwconv={3: 32, 9: 32, 25: 32},  # init_qs8_qc8w_dwconv_config, avx512skx
+    qb4_gemm=Gemm((1, 3), 8, 8),  # init_qd8_f32_qb4w_gemm_config, avx2
     f16_gemm=Gemm((1, 4), 32),  # init_f16_gemm_config, avx512skx
     f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8},  # init_f16_dwconv_config, fma3
 )
@@ -83,6 +85,7 @@ _X86_SSE = replace(
     f32_dwconv={3: 8, 4: 8, 9: 8, 25: 8},
     qs8_gemm=Gemm((1, 3), 4, 8),  # sse4.1, sse2
     qs8_dwconv={3: 8, 9: 8, 25: 8},
+    qb4_gemm=Gemm((1, 3), 4, 8),  # sse4.1
     f16_gemm=None,
     f16_dwconv=None,
 )
@@ -97,6 +100,7 @@ _ARM64 = Tiles(
     f32_dwconv={3: 8, 4: 8, 9: 8, 25: 8},  # init_f32_dwconv_config, ARM64
     qs8_gemm=Gemm((1, 2), 8, 8),  # init_qs8_qc8w_gemm_config, ARM64 without dot products: 2x8c8
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # init_qs8_qc8w_dwconv_config, ARM64
+    qb4_gemm=Gemm((1, 6), 16),  # init_qd8_f32_qb4w_gemm_config, ARM64 without dot products
 )
 _DOT = Gemm((1, 4), 16, 4)  # 4x16c4 neondot
 _I8MM = Gemm((1, 4), 16, 8)  # 4x16c8 neoni8mm
@@ -105,8 +109,8 @@ _A72 = replace(_ARM64, f32_gemm=Gemm((1, 4), 8), f32_igemm=Gemm((1, 4), 8))
 _A73 = replace(_ARM64, f32_gemm=Gemm((1, 6), 8), f32_igemm=Gemm((1, 6), 8))
 _F16 = Gemm((1, 6), 16)  # init_f16_gemm_config, ARM64 with fp16 arithmetic
 _F16_DWCONV = {3: 16, 4: 16, 9: 16, 25: 8}  # init_f16_dwconv_config, ARM64
-_ARM64_DOT = replace(_ARM64, qs8_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV)
-_ARM64_I8MM = replace(_ARM64_DOT, qs8_gemm=_I8MM)
+_ARM64_DOT = replace(_ARM64, qs8_gemm=_DOT, qb4_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV)
+_ARM64_I8MM = replace(_ARM64_DOT, qs8_gemm=_I8MM, qb4_gemm=_I8MM)
 _A76 = replace(_ARM64_DOT, f32_gemm=Gemm((1, 4, 6), 8))
 
 _ARM32 = Tiles(
@@ -119,13 +123,14 @@ _ARM32 = Tiles(
     f32_dwconv={3: 8, 4: 8, 9: 8, 25: 8},
     qs8_gemm=Gemm((1, 4), 8),  # XNN_ARCH_ARM, neon, assembly: 4x8
     qs8_dwconv={3: 16, 9: 16, 25: 8},
+    qb4_gemm=Gemm((1, 6), 16),  # XNN_ARCH_ARM, neon
 )
 
 # The core whose kernels XNNPACK takes: it asks cpuinfo for the first core's micro-architecture (XNN_UARCH_INDEX).
 _BY_CORE: Mapping[str, Tiles] = {
     "cortex-a35": replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8), qs8_gemm=Gemm((1, 4), 16)),
     "cortex-a53": _A53,
-    "cortex-a55": replace(_A53, qs8_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV),
+    "cortex-a55": replace(_A53, qs8_gemm=_DOT, qb4_gemm=_DOT, f16_gemm=_F16, f16_dwconv=_F16_DWCONV),
     "cortex-a57": replace(_ARM64, f32_gemm=Gemm((1, 4, 6), 8)),
     "cortex-a72": _A72,
     "cortex-a73": _A73,

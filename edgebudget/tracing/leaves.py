@@ -1,0 +1,163 @@
+"""Leaves of `torch.nn`, whose one operator follows from constants, weights and input: learned once, then replayed.
+
+A leaf runs as it is the first time that its class is met with these constants, these forms of weights and this form of
+input. If one operator came of it (or none: a dropout), it is written down from then on without running anything, which
+takes a third of the time. Whatever is not as `torch.nn` made it, such as a replaced forward or a hook before it, runs.
+"""
+
+from collections.abc import Callable
+from operator import attrgetter, itemgetter
+from typing import NamedTuple, TypeAlias, TypeVar, cast
+
+import torch
+from torch import nn
+
+from edgebudget.graph import Arg, Ref
+from edgebudget.tracing.recorder import Recorder
+from edgebudget.tracing.rules import Kind, Learned, Rule, Tag
+
+T = TypeVar("T")
+Forward: TypeAlias = Callable[..., object]
+
+_CLASSES: tuple[type[nn.Module], ...] = (
+    nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding,
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm, nn.GroupNorm,
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.Softmax,
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Identity,
+)  # fmt: skip
+_BESIDE_CONSTANTS: dict[type[nn.Module], int] = {
+    nn.Conv1d: 2,
+    nn.Conv2d: 2,
+    nn.Conv3d: 2,
+}  # `transposed`, and the padding once more
+
+
+class Leaf(NamedTuple):
+    """A class of leaves: its forward, what that reads of an instance, and how many attributes an instance has."""
+
+    forward: Forward
+    constants: Callable[[nn.Module], object]
+    attributes: int
+
+
+class Own:
+    """The weights of one module that have no twin yet, in the order it registered them."""
+
+    __slots__ = ("changed", "pending")
+
+    def __init__(self) -> None:
+        self.pending: dict[str, tuple[Ref, int]] = {}  # with the signature of its form
+        self.changed = False  # by the forward, or not as plain as a leaf's are to begin with
+
+    def replace(self, name: str) -> None:
+        """Note that something else stands in the place of the weight `name`."""
+        self.pending.pop(name, None)
+        self.changed = True
+
+
+class _Replay(NamedTuple):
+    """What a leaf writes down: nothing (`rule` is None), or one operator over input, weights and constants.
+
+    `args` and `inputs` pick from the input and the weights, the former from `constants` behind them as well.
+    """
+
+    rule: Rule | None
+    constants: tuple[Arg, ...] = ()
+    args: Callable[[tuple[Arg, ...]], tuple[Arg, ...]] = tuple
+    kwargs: tuple[tuple[str, Arg], ...] = ()
+    inputs: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple
+
+
+_REPLAYS: Learned[_Replay | None] = Learned()  # None: more than one operator, or one that has to run
+
+
+def _leaf(kind: type[nn.Module]) -> Leaf:
+    names: tuple[str, ...] = tuple(getattr(kind, "__constants__", ()))
+    attributes = len(vars(nn.Module())) + len(names) + _BESIDE_CONSTANTS.get(kind, 0)
+    return Leaf(kind.forward, attrgetter(*names) if names else type, attributes)
+
+
+LEAVES: dict[type[nn.Module], Leaf] = {kind: _leaf(kind) for kind in _CLASSES}
+
+
+def is_leaf(module: nn.Module) -> bool:
+    """Whether `module` is as a class of `torch.nn` made it, so that its forward does what it does in all others."""
+    kind = module.__class__
+    leaf = LEAVES.get(kind)
+    return (
+        leaf is not None
+        and len(module.__dict__) == leaf.attributes
+        and kind.forward is leaf.forward
+        and not module._forward_pre_hooks
+    )
+
+
+def replaying(recorder: Recorder, path: str, module: nn.Module, own: Own, run: Forward) -> Forward:
+    """Return a forward for the leaf `module` that writes down what is known of it, and else is `run`, its own."""
+    kind = module.__class__
+    constants = LEAVES[kind].constants
+    refs = tuple([ref for ref, _ in own.pending.values()])
+    weights = (kind, *own.pending, *[signature for _, signature in own.pending.values()])
+
+    def forward(*args: object, **kwargs: object) -> object:
+        if len(args) != 1 or kwargs or own.changed:
+            return run(*args, **kwargs)
+        x = args[0]
+        tag: Tag | None = getattr(x, "_edgebudget", None)
+        if tag is None or tag.owner is not recorder or tag.signature < 0 or not torch.is_inference_mode_enabled():
+            return run(x)
+        key = (weights, constants(module), tag.signature)
+        try:
+            replay = _REPLAYS[key]
+        except KeyError:
+            before = len(recorder.ops)
+            out = run(x)
+            _REPLAYS.remember(key, _learned(recorder, before, x, (tag.ref, *refs), out))
+            return out
+        except TypeError:  # a list among the constants
+            return run(x)
+        if replay is None:
+            return run(x)
+        rule, behind, pick_args, named, pick_inputs = replay
+        if rule is None:
+            return x
+        tensors = (tag.ref, *refs)
+        call = (path, pick_args(tensors + behind), named, pick_inputs(tensors))
+        if rule.kind is Kind.SAME:
+            recorder.rewrite(cast(torch.Tensor, x), rule.target, *call)
+            return x
+        undispatched = torch._C._DisableTorchDispatch()  # while it lives; the recorder is not to see itself
+        try:
+            return recorder.make(rule, *call)
+        finally:
+            del undispatched
+
+    return forward
+
+
+def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...], out: object) -> _Replay | None:
+    """Return how to write down again what a leaf has just recorded, or None where that does not follow from forms."""
+    made = recorder.ops[before:]
+    if not made:
+        return _Replay(None) if out is x else None
+    rule, op = recorder.last_rule, made[0]
+    if len(made) > 1 or rule is None or rule.target != op.target or not isinstance(out, torch.Tensor):
+        return None
+    is_same = rule.kind is Kind.SAME and out is x
+    is_fresh = rule.kind is Kind.FRESH and out._edgebudget.ids == op.outputs  # type: ignore[attr-defined]
+    places = {int(ref): i for i, ref in enumerate(tensors)}
+    refs = [arg for arg in op.args if isinstance(arg, Ref)]
+    if not (is_same or is_fresh) or len(refs) != len(op.inputs) or not places.keys() >= set(op.inputs):
+        return None
+    constants = [arg for arg in op.args if not isinstance(arg, Ref)]
+    behind = iter(range(len(tensors), len(tensors) + len(constants)))
+    args = [places[arg] if isinstance(arg, Ref) else next(behind) for arg in op.args]
+    return _Replay(rule, tuple(constants), _picker(args), op.kwargs, _picker([places[i] for i in op.inputs]))
+
+
+def _picker(places: list[int]) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1))

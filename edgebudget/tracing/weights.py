@@ -1,0 +1,152 @@
+"""A model's weights for the time of a trace: twins on meta in their place, and the model as it was afterwards."""
+
+import gc
+from collections import UserDict
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+from torch import nn
+
+from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
+from edgebudget.tracing.guards import own_containers, refill, tracked
+from edgebudget.tracing.leaves import Own, is_leaf, replaying
+from edgebudget.tracing.recorder import Recorder
+from edgebudget.tracing.rules import Tag, form_of
+from edgebudget.tracing.values import Twins, name_of
+
+Tensor = torch.Tensor
+
+_new = tuple.__new__
+_NONE: frozenset[str] = frozenset()
+_DTYPES = frozenset(
+    dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype) and name_of(dtype) in ITEMSIZE
+)
+
+
+class WeightsOnMeta:
+    """The weights of a model while meta twins stand in their place.
+
+    `parameters` and `buffers` are the storages of each by dotted name. A twin is made when the forward asks for it;
+    most never are, for what a leaf of `torch.nn` does with its weights is known.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.parameters: dict[str, tuple[int, ...]] = {}
+        self.buffers: dict[str, tuple[int, ...]] = {}
+        self._recorder = recorder
+        self._twins = Twins()
+        self._blocks: dict[int, int] = {}  # the storages of weights, by the addresses of the originals
+
+    @contextmanager
+    def within(self, modules: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Within: `modules`, by dotted path, have twins for weights, evaluate, and tell the recorder which one runs.
+
+        The originals' attributes are not touched: each module works on a copy of its `__dict__`.
+        """
+        collecting = gc.isenabled()
+        gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
+        attributes = [(module, module.__dict__) for module in modules.values()]
+        containers = []
+        try:
+            for path, module in modules.items():
+                if is_leaf(module):
+                    own = self._swap(path, module)
+                    run = tracked(self._recorder, path, module.forward)
+                    module.__dict__["forward"] = replaying(self._recorder, path, module, own, run)
+                else:
+                    containers += own_containers(module, self._recorder.kept)
+                    self._swap(path, module)
+                    module.__dict__["forward"] = tracked(self._recorder, path, module.forward)
+            yield
+        finally:
+            for module, before in attributes:
+                object.__setattr__(module, "__dict__", before)
+            refill(containers)
+            self._recorder.untag()
+            if collecting:
+                gc.enable()
+
+    def _swap(self, path: str, module: nn.Module) -> Own:
+        """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
+        prefix = f"{path}." if path else ""
+        own = Own()
+        attributes = module.__dict__.copy()
+        attributes["training"] = False
+        parameters = attributes["_parameters"] = attributes["_parameters"].copy()
+        if parameters:
+            self.parameters |= self._adopt(parameters, Role.PARAMETER, prefix, _NONE, own)
+            attributes["_parameters"] = _Weights(parameters, own, self)
+        buffers = attributes["_buffers"] = attributes["_buffers"].copy()
+        if buffers:
+            self.buffers |= self._adopt(buffers, Role.BUFFER, prefix, module._non_persistent_buffers_set, own)
+            attributes["_buffers"] = _Weights(buffers, own, self)
+        object.__setattr__(module, "__dict__", attributes)
+        return own
+
+    def _adopt(
+        self, weights: dict[str, Tensor | None], role: Role, prefix: str, transient: Set[str], own: Own
+    ) -> dict[str, tuple[int, ...]]:
+        """Make `weights` known, and note in `own` what stands for each; returns their storages by dotted name."""
+        recorder, known = self._recorder, self._blocks
+        tensors, blocks = recorder.tensors, recorder.blocks
+        storages: dict[str, tuple[int, ...]] = {}
+        for name, weight in weights.items():
+            if weight is None:
+                continue
+            dotted = prefix + name
+            if weight.layout is not torch.strided or weight.dtype not in _DTYPES:
+                own.changed = True  # a sparse weight is its own twin: meta has no sparse kernels to speak of
+                twin = weights[name] = self._twins.of(weight)
+                ids = recorder.adopt(twin, role, dotted, name not in transient, weight.requires_grad)
+                storages[dotted] = tuple([tensors[i].storage for i in ids])
+                continue
+            storage = weight.untyped_storage()
+            address = storage._cdata
+            form = form_of(weight.shape, weight.stride(), weight.dtype, False)
+            signature, shape, stride, _, dtype = form
+            block = known.get(address)
+            if block is None:
+                block = known[address] = len(blocks)
+                blocks.append((storage.nbytes(), dtype, role, dotted, -1, name not in transient, weight.requires_grad))
+            value = len(tensors)
+            tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
+            own.pending[name] = (Ref(value), signature)
+            storages[dotted] = (block,)
+        return storages
+
+    def twin_of(self, weight: Tensor, ref: Ref, signature: int) -> Tensor:
+        """Return the twin of `weight` on meta, with its tag, made while the recorder is active."""
+        recorder = self._recorder
+        undispatched = torch._C._DisableTorchDispatch()
+        try:
+            twin = self._twins.of(weight)
+        finally:
+            del undispatched
+        recorder.addresses[twin.untyped_storage()._cdata] = recorder.tensors[ref].storage
+        twin._edgebudget = Tag(recorder, (int(ref),), signature, ref)  # type: ignore[attr-defined]
+        return twin
+
+
+class _Weights(UserDict[str, "Tensor | None"]):
+    """The parameters or the buffers of one module, each as its twin, which is made when it is asked for."""
+
+    def __init__(self, weights: dict[str, Tensor | None], own: Own, swap: WeightsOnMeta) -> None:
+        self.data = weights
+        self._own = own
+        self._swap = swap
+
+    def __getitem__(self, name: str) -> Tensor | None:
+        pending = self._own.pending.pop(name, None)
+        if pending is not None:
+            self.data[name] = self._swap.twin_of(cast(Tensor, self.data[name]), *pending)
+        return self.data[name]
+
+    def __setitem__(self, name: str, value: Tensor | None) -> None:
+        self._own.replace(name)
+        self.data[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        self._own.replace(name)
+        del self.data[name]
