@@ -25,10 +25,14 @@ that process too."""
 
 
 def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
-    """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures."""
+    """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures.
+
+    The idle process holds its inputs, which are the caller's and no part of the runtime.
+    """
     if runtime_of(measurement.subject.backend) in OVER_AN_IDLE_PROCESS:
         return layout.runtime_bytes
-    idle_bytes = measurement.observation.phases.baseline.process.resident_bytes
+    inputs_bytes = sum(parse_input(text).nbytes for text in measurement.subject.inputs)
+    idle_bytes = measurement.observation.phases.baseline.process.resident_bytes - inputs_bytes
     return max(0, layout.runtime_bytes - idle_bytes)
 
 
@@ -39,8 +43,9 @@ def runtime_of(backend: str) -> str:
 
 def recorded_measurements(part: str) -> tuple[Measurement, ...]:
     """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    path = files("edgebudget.calibration") / "data" / f"{part}.jsonl"
-    return parse_measurements(path.read_text("utf-8"), str(path))
+    data = Path(str(files("edgebudget.calibration") / "data"))
+    paths = [data / f"{part}.jsonl", *sorted(data.glob(f"*/{part}.jsonl"))]  # a folder for each board
+    return tuple(m for path in paths for m in parse_measurements(path.read_text("utf-8"), str(path)))
 
 
 def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
@@ -58,6 +63,12 @@ def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
     return tuple(found)
 
 
+def machine_of(measurement: Measurement) -> str:
+    """Return what a table calls the machine that was measured on: a board's core, else the instruction set."""
+    board = measurement.provenance.board
+    return board.core if board and board.core else measurement.provenance.isa
+
+
 def family_of(model: str) -> str:
     """Return the family that the suite files `model` under; one that it does not hold is a family of its own."""
     return next((entry.family for entry in SUITE if entry.model == model), model)
@@ -67,17 +78,20 @@ def estimate_of(measurement: Measurement) -> MemoryEstimate:
     """Return the estimate for what was measured, on the machine it was measured on; raises EdgeBudgetError."""
     subject = measurement.subject
     runtime = runtime_of(subject.backend)
-    return _estimated(subject.model, subject.inputs, subject.dtype, runtime, measurement.provenance.isa)
+    board = measurement.provenance.board
+    target = Target(isa=measurement.provenance.isa, cores=(board.core,) if board and board.core else ())
+    return _estimated(subject.model, subject.inputs, subject.dtype, runtime, target)
 
 
 @cache
-def _estimated(model: str, inputs: tuple[str, ...], dtype: str, runtime: str, isa: str) -> MemoryEstimate:
+def _estimated(model: str, inputs: tuple[str, ...], dtype: str, runtime: str, target: Target) -> MemoryEstimate:
     """Errors and verdicts are worked out from the same estimates: each is made once."""
-    return estimate(_traced(model, inputs), dtype=dtype, runtime=runtime, target=Target(isa=isa))
+    return estimate(traced(model, inputs), dtype=dtype, runtime=runtime, target=target)
 
 
 @cache
-def _traced(model: str, inputs: tuple[str, ...]) -> TracedGraph:
+def traced(model: str, inputs: tuple[str, ...]) -> TracedGraph:
+    """Return the trace of a model with inputs as measurements name them, made once; raises EdgeBudgetError."""
     from edgebudget.sources import load_model
     from edgebudget.tracing import trace
 

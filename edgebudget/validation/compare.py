@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.evidence import fixed_bytes
+from edgebudget.evidence import fixed_bytes, machine_of
 from edgebudget.graph import Role
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -26,6 +26,7 @@ class Comparison:
     figure: str
     measured_bytes: int
     estimated_bytes: int
+    machine: str = "x86-64"
     baselines: tuple[tuple[str, int], ...] = ()  # what simpler methods say for the same figure
 
     @property
@@ -38,6 +39,7 @@ class Comparison:
 class Summary:
     """The errors of one figure over a set of models, as fractions; `bias` is the median of the signed errors."""
 
+    machine: str
     runtime: str
     dtype: str
     figure: str
@@ -69,6 +71,7 @@ def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, par
             name,
             measured,
             estimated,
+            machine_of(measurement),
             _baselines(estimate, layout) if name == "inference heap" else (),
         )
         for name, measured, estimated in figures
@@ -113,14 +116,15 @@ def _baselines(estimate: MemoryEstimate, layout: MemoryLayout) -> tuple[tuple[st
 
 
 def summarize(comparisons: Sequence[Comparison]) -> tuple[Summary, ...]:
-    """Return the errors by runtime, dtype and figure, in the order they first appear."""
-    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    """Return the errors by machine, runtime, dtype and figure, in the order they first appear."""
+    groups: dict[tuple[str, str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
-        groups.setdefault((comparison.runtime, comparison.dtype, comparison.figure), []).append(comparison)
+        key = (comparison.machine, comparison.runtime, comparison.dtype, comparison.figure)
+        groups.setdefault(key, []).append(comparison)
     return tuple(_summary(key, group) for key, group in groups.items())
 
 
-def _summary(key: tuple[str, str, str], group: Sequence[Comparison]) -> Summary:
+def _summary(key: tuple[str, str, str, str], group: Sequence[Comparison]) -> Summary:
     worst = max(group, key=lambda c: abs(c.error))
     sizes = sorted(abs(c.error) for c in group)
     return Summary(

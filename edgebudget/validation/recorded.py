@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, machine_of
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.calibrated import Judged
@@ -41,4 +41,6 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
         measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
         if measured_bytes <= 0:
             continue
-        yield Judged(measurement.subject.model, made.runtime, made.dtype, measured_bytes, interval)
+        yield Judged(
+            measurement.subject.model, machine_of(measurement), made.runtime, made.dtype, measured_bytes, interval
+        )
