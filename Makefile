@@ -20,10 +20,10 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate test test-slow lint clean
+.PHONY: help check compare validate calibrate test test-slow test-board verify-verdicts lint clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
 	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
@@ -49,10 +49,16 @@ calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=.
 	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
 
 test: $(VENV)/.installed-dev ## The whole test suite
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not board" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev ## What takes longer than minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not board" $(ARGS)
+
+test-board: $(VENV)/.installed-dev ## What needs an emulated Arm board: QEMU, debootstrap, a cross-compiler
+	$(BIN)/python -m pytest -m board $(ARGS)
+
+verify-verdicts: $(VENV)/.installed-dev ## Verdicts on emulated boards, their kernel as judge; takes up again what was stopped
+	$(BIN)/python -m edgebudget.validation.verify_verdicts edgebudget/calibration/data/verdicts.jsonl reports/artefacts
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .

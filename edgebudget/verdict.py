@@ -151,6 +151,7 @@ def check(
         calibration=calibration.id if calibration else None,
         reasons=(
             *_ram_reasons(interval, budget_bytes, phase),
+            *_beyond_reasons(layout, interval, budget_bytes, profile),
             *_storage_reasons(layout.storage_bytes, profile),
             *_caveats(estimate, layout, profile, element_dtypes),
             *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
@@ -223,6 +224,19 @@ def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]
         return [f"{short}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
     spare = f"Fits in RAM with {_size(-high_over_bytes)} to spare"
     return [f"{spare}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+
+
+def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:
+    """Say what a system does when a peak is beyond the budget: heap stays in RAM, clean pages of files need not."""
+    if interval.high_bytes <= budget_bytes or profile.device_class == "mcu":
+        return []
+    heap_bytes = max(layout.load_heap_bytes, layout.inference_heap_bytes)
+    if heap_bytes > budget_bytes:
+        return [f"The heap alone is {_size(heap_bytes)}: without swap the system ends the process."]
+    return [
+        f"The heap, {_size(heap_bytes)}, would fit; the rest are pages of the model's file and of the runtime, which the "
+        "system can drop and read again: short of RAM it is slowed before it is ended."
+    ]
 
 
 def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
