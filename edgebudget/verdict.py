@@ -138,6 +138,8 @@ def check(
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    if profile.device_class != "mcu":
+        interval = kept_in_ram(interval, layout)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -172,6 +174,21 @@ def decide(
 def uncalibrated(raw_peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
     return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
+
+
+def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
+    """Return `interval` with a low end that leaves out what a system short of RAM takes back.
+
+    The pages of a mapped file that loading reads once, and those of the runtime's code, are clean: Linux drops them and
+    reads them again. The heap has to stay, and the weights in mapped pages that every run reads.
+    """
+    low = interval.low_bytes / max(interval.peak_bytes, 1)
+    return replace(interval, low_bytes=min(interval.low_bytes, floor(kept_bytes(layout) * low)))
+
+
+def kept_bytes(layout: MemoryLayout) -> int:
+    """Return what of a layout has to be in RAM for it to load and to run without reading its file again and again."""
+    return max(layout.load_heap_bytes, layout.inference_heap_bytes + layout.inference_mapped_bytes)
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
@@ -234,7 +251,7 @@ def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int,
     if heap_bytes > budget_bytes:
         return [f"The heap alone is {_size(heap_bytes)}: without swap the system ends the process."]
     return [
-        f"The heap, {_size(heap_bytes)}, would fit; the rest are pages of the model's file and of the runtime, which the "
+        f"The heap, {_size(heap_bytes)}, fits; the rest are pages of the model's file and of the runtime, which the "
         "system can drop and read again: short of RAM it is slowed before it is ended."
     ]
 

@@ -21,8 +21,9 @@ spare a run reads 0.2 to 1 MB twice, since the board's caches are emptied before
 class Case:
     """One model on one board with so much RAM available, and how that ended.
 
-    `profile` is the device whose core and RAM the board has, `factor` the share of the raw peak that was meant to be
-    available, `available_bytes` what the kernel said was (`MemAvailable`) before the process started.
+    `profile` is the device whose core and RAM the board has. `factor` is the share that was meant to be available, of
+    the raw peak or of what of it has to stay in RAM; `available_bytes` what the kernel said was (`MemAvailable`) before
+    the process started.
     """
 
     model: str
@@ -32,6 +33,7 @@ class Case:
     profile: str
     core: str
     ram_bytes: int
+    of: Literal["peak", "kept"]
     factor: float
     available_bytes: int
     exit_code: int

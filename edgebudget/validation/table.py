@@ -44,8 +44,9 @@ def _baseline_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
         for comparison in group:
             for method, nbytes in comparison.baselines:
                 methods.setdefault(method, []).append(abs(nbytes / comparison.measured_bytes - 1))
+        where = f"| {machine} | {runtime} | {dtype}"
         for method, errors in methods.items():
-            yield f"| {machine} | {runtime} | {dtype} | {method} | {len(errors)} | {median(errors):.1%} | {max(errors):.0%} |"
+            yield f"{where} | {method} | {len(errors)} | {median(errors):.1%} | {max(errors):.0%} |"
 
 
 def verdict_table(verdicts: Sequence[Verdicts]) -> str:
