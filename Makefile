@@ -20,7 +20,7 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate test test-slow test-board verify-verdicts lint clean
+.PHONY: help check compare validate calibrate test test-slow test-board verify-verdicts fuzz lint clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ ifdef LIVE
 	$(BIN)/edgebudget validate --data reports/live.jsonl --models $(ARGS)
 else
 	$(BIN)/edgebudget validate --models --out reports/validation.md $(ARGS)
-	$(BIN)/edgebudget validate $(ARGS)
+	@sed '/^## Every model/,$$d' reports/validation.md
 endif
 
 calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
@@ -59,6 +59,9 @@ test-board: $(VENV)/.installed-dev ## What needs an emulated Arm board: QEMU, de
 
 verify-verdicts: $(VENV)/.installed-dev ## Verdicts on emulated boards, their kernel as judge; takes up again what was stopped
 	$(BIN)/python -m edgebudget.validation.verify_verdicts edgebudget/calibration/data/verdicts.jsonl reports/artefacts
+
+fuzz: $(VENV)/.installed-dev ## 10,000 broken and odd device profiles through the command line
+	$(BIN)/python -m pytest -m slow tests/test_profiles_fuzz.py $(ARGS)
 
 lint: $(VENV)/.installed-dev ## Style and types
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Recorded measurements, and the estimate that the code of today gives for each: what is fitted and what is judged."""
 
+import csv
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from edgebudget.errors import CalibrationError
@@ -14,6 +14,9 @@ from edgebudget.measure.records import parse_measurements
 from edgebudget.measure.suite import SUITE
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.target import Target
+
+DATA = Path(__file__).parent / "calibration" / "data"
+TORCHINFO = DATA / "torchinfo.csv"
 
 RUNTIME_OF = {"pytorch-cpu": "pytorch"}
 """Backends that measure a runtime of another name; the others are called alike."""
@@ -43,8 +46,7 @@ def runtime_of(backend: str) -> str:
 
 def recorded_measurements(part: str) -> tuple[Measurement, ...]:
     """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    data = Path(str(files("edgebudget.calibration") / "data"))
-    paths = [data / f"{part}.jsonl", *sorted(data.glob(f"*/{part}.jsonl"))]  # a folder for each board
+    paths = [DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl"))]  # a folder for each board
     return tuple(m for path in paths for m in parse_measurements(path.read_text("utf-8"), str(path)))
 
 
@@ -61,6 +63,13 @@ def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
             ) from error
         found += parse_measurements(text, str(path))
     return tuple(found)
+
+
+@cache
+def torchinfo_bytes() -> dict[str, int]:
+    """Return torchinfo's "Estimated Total Size" in float32 by model, as recorded by tests/record_torchinfo.py."""
+    with TORCHINFO.open(encoding="utf-8", newline="") as file:
+        return {row["model"]: int(row["total_bytes"]) for row in csv.DictReader(file)}
 
 
 def machine_of(measurement: Measurement) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -17,9 +17,11 @@ from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import TracedGraph
 from edgebudget.inputs import InputSpec
 from edgebudget.profiles import resolve_devices
+from edgebudget.profiles.folders import Folder
 from edgebudget.profiles.interface import DeviceProfile
-from edgebudget.report import Report, ReportError, worst_decision
+from edgebudget.report import OptionKey, Report, ReportError, key_of, to_draw, worst_decision
 from edgebudget.runtimes import RUNTIMES
+from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.target import Target
 from edgebudget.verdict import CheckResult, Decision, check, describe_inputs, leading_dimension
 
@@ -42,7 +44,15 @@ class Request:
     headroom_percent: float = 0.0
 
 
-Outcome = tuple[CheckResult, ...] | ReportError
+@dataclass(frozen=True)
+class Checked:
+    """The verdicts on one model, and the layouts behind those that have one."""
+
+    results: tuple[CheckResult, ...]
+    layouts: Mapping[OptionKey, MemoryLayout]
+
+
+Outcome = Checked | ReportError
 
 
 def run(
@@ -60,27 +70,37 @@ def run(
     """
     models = tuple(dict.fromkeys(models))
     _validate(models, request)
-    outcomes = []
+    results: tuple[CheckResult, ...] = ()
+    errors: tuple[ReportError, ...] = ()
+    layouts: dict[OptionKey, MemoryLayout] = {}
     for model, outcome in zip(models, _outcomes(models, request, jobs), strict=True):
-        outcomes.append(outcome)
+        if isinstance(outcome, ReportError):
+            errors += (outcome,)
+        else:
+            results += outcome.results
+            layouts |= outcome.layouts
+            drawn = set(
+                to_draw(results)
+            )  # the others' layouts are let go at once: a hundred models' would fill the memory
+            layouts = {key: layout for key, layout in layouts.items() if key in drawn}
         on_done(model)
-    results = tuple(result for outcome in outcomes if not isinstance(outcome, ReportError) for result in outcome)
-    errors = tuple(outcome for outcome in outcomes if isinstance(outcome, ReportError))
     return Report(
         tool_version=__version__,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),
         decision=worst_decision(results, errors),
         results=results,
         errors=errors,
+        layouts=layouts,
+        profiles={device.name: device for device in request.devices},
     )
 
 
-def resolve_asked(patterns: Sequence[str]) -> tuple[DeviceProfile, ...]:
+def resolve_asked(patterns: Sequence[str], folders: Sequence[Folder] | None = None) -> tuple[DeviceProfile, ...]:
     """Return the profiles that `patterns` stand for, each once; one asked for by an alias goes by that alias, so that
-    a report names what was asked for. Raises as `resolve_devices` does."""
+    a report names what was asked for. Takes `folders` and raises as `resolve_devices` does."""
     asked: dict[str, DeviceProfile] = {}
     for pattern in patterns:
-        for profile in resolve_devices([pattern]):
+        for profile in resolve_devices([pattern], folders):
             name = pattern if pattern in profile.aliases else profile.name
             asked.setdefault(name, replace(profile, name=name))
     return tuple(asked.values())
@@ -108,15 +128,15 @@ def check_model(model: str, request: Request) -> Outcome:
         return ReportError(model, None, message, "Run with --debug for the traceback.")
 
 
-def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[CheckResult, ...]:
+def check_graph(model: str, graph: TracedGraph, request: Request) -> Checked:
     """Return the verdicts on a traced model, reported as `model`: by device, then runtime, then dtype."""
-    made: dict[tuple[str, str, Target], MemoryEstimate] = {}
+    estimates: dict[tuple[str, str, Target], MemoryEstimate] = {}
 
     def estimate_once(runtime: str, dtype: str, target: Target) -> MemoryEstimate:
         key = (runtime, dtype, target)
-        if key not in made:
-            made[key] = estimate(graph, dtype=dtype, runtime=runtime, target=target)
-        return made[key]
+        if key not in estimates:
+            estimates[key] = estimate(graph, dtype=dtype, runtime=runtime, target=target)
+        return estimates[key]
 
     def option(device: DeviceProfile, runtime: str, dtype: str) -> CheckResult:
         try:
@@ -142,11 +162,20 @@ def check_graph(model: str, graph: TracedGraph, request: Request) -> tuple[Check
                 recommended=False,
             )
 
+    def layout(device: DeviceProfile, result: CheckResult) -> MemoryLayout | None:
+        if result.raw_peak_bytes is None:  # refused, or the device cannot compute in that type
+            return None
+        found = estimates[result.runtime, result.dtype, device.target].layout
+        return found if isinstance(found, MemoryLayout) else None
+
     results: list[CheckResult] = []
+    layouts: dict[OptionKey, MemoryLayout] = {}
     for device in request.devices:
         runtimes = request.runtimes or (device.default_runtime,)
-        results += recommend([option(device, r, d) for r in runtimes for d in request.dtypes], request.dtypes)
-    return tuple(results)
+        options = recommend([option(device, r, d) for r in runtimes for d in request.dtypes], request.dtypes)
+        results += options
+        layouts |= {key_of(o): found for o in options if (found := layout(device, o)) is not None}
+    return Checked(tuple(results), layouts)
 
 
 def recommend(options: Sequence[CheckResult], dtypes: Sequence[str]) -> list[CheckResult]:

@@ -11,7 +11,9 @@ from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
+from edgebudget.labels import LABELS
+from edgebudget.notebook import size_text, table_html
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
 from edgebudget.units import format_bytes
@@ -87,6 +89,13 @@ class CheckResult:
     peak_op: PeakOp | None = None
     unmodelled_ops: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """Return every number with its words as a table, for notebooks."""
+        numbers = [(label, size_text(key, getattr(self, key))) for key, label in LABELS.items()]
+        known = [(label, text) for label, text in numbers if text]
+        caption = f"{self.decision}: {self.model} on {self.device}, {self.runtime} {self.dtype}"
+        return table_html(caption, [*known, *(("", reason) for reason in self.reasons)])
+
 
 def check(
     estimate: MemoryEstimate,
@@ -129,15 +138,15 @@ def check(
     element_dtypes = DTYPES.get(estimate.dtype).element_dtypes
     for element_dtype in element_dtypes:
         if profile.dtypes.get(element_dtype) == "unsupported":
-            return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.",))
+            return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.", *_estimates(profile)))
     if isinstance(estimate.layout, Unsupported):
-        return replace(asked, reasons=(estimate.layout.reason,))
+        return replace(asked, reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
     isa = profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
-    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
     if profile.device_class != "mcu":
         interval = kept_in_ram(interval, layout)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
@@ -154,7 +163,9 @@ def check(
         reasons=(
             *_ram_reasons(interval, budget_bytes, phase),
             *_beyond_reasons(layout, interval, budget_bytes, profile),
+            *_limit_reasons(interval, budget_bytes, profile),
             *_storage_reasons(layout.storage_bytes, profile),
+            *_accelerator_reasons(estimate, layout, profile),
             *_caveats(estimate, layout, profile, element_dtypes),
             *(calibration.caveats(isa) if calibration else [_UNCALIBRATED]),
         ),
@@ -171,9 +182,9 @@ def decide(
     return Decision.GO if high_bytes <= budget_bytes else Decision.MARGINAL
 
 
-def uncalibrated(raw_peak_bytes: int) -> Interval:
+def uncalibrated(peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
+    return Interval(floor(peak_bytes * UNCALIBRATED_LOW), peak_bytes, ceil(peak_bytes * UNCALIBRATED_HIGH))
 
 
 def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
@@ -256,6 +267,26 @@ def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int,
     ]
 
 
+def _limit_reasons(interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:
+    """Say what a peak beyond the budget meets next: a ceiling of one process, or the end of a block of RAM."""
+    memory = profile.memory
+    ceiling_bytes, region = memory.ceiling_bytes, memory.largest_region
+    if ceiling_bytes is not None and interval.low_bytes > budget_bytes:
+        if interval.high_bytes > ceiling_bytes:
+            return [f"One process may have {_size(ceiling_bytes)} at the very most."]
+        return [
+            f"Within the {_size(ceiling_bytes)} that one process may have, it can work for as long as the system takes "
+            "memory back from other processes."
+        ]
+    decides = region is not None and memory.limits.get("memory.regions") == min(memory.limits.values())
+    if region is not None and decides and interval.high_bytes > budget_bytes:
+        return [
+            f"The arena has to stand in one piece: the largest block of RAM is {region.name}, "
+            f"{_size(region.size_bytes)}."
+        ]
+    return []
+
+
 def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
     where = "flash" if profile.memory.weights_in == "flash" else "storage"
     limit_bytes = _storage_budget_bytes(profile)
@@ -263,7 +294,32 @@ def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
         return [f"The profile gives no {where} limit: the file, {_size(storage_bytes)}, is not checked against one."]
     if storage_bytes > limit_bytes:
         return [f"Short of {where} by {_size(storage_bytes - limit_bytes)}: the file is {_size(storage_bytes)}."]
-    return []
+    return [f"Fits in {where} with {_size(limit_bytes - storage_bytes)} to spare: the file is {_size(storage_bytes)}."]
+
+
+def _accelerator_reasons(estimate: MemoryEstimate, layout: MemoryLayout, profile: DeviceProfile) -> list[str]:
+    """Say what of the model fits the memories of accelerators that compute in its element type."""
+    weights_bytes = estimate.parameter_bytes + estimate.buffer_bytes
+    activation_bytes = layout.activation_lower_bound_bytes
+    held_bytes = {"weights": weights_bytes, "activations": activation_bytes, "both": weights_bytes + activation_bytes}
+    words = {"weights": "weights", "activations": "activations", "both": "weights and activations"}
+    element_dtypes = set(DTYPES.get(estimate.dtype).element_dtypes)
+    said = []
+    for accelerator in profile.accelerators:
+        for memory in accelerator.memories:
+            if not element_dtypes <= set(accelerator.dtypes) or memory.holds == "cache":
+                continue
+            asked_bytes = held_bytes[memory.holds]
+            what = (
+                f"{accelerator.label}: the {words[memory.holds]}, {_size(asked_bytes)} before any padding of its own,"
+            )
+            over_bytes = asked_bytes - memory.size_bytes
+            if over_bytes <= 0:
+                said.append(f"{what} fit its {memory.name}, {_size(memory.size_bytes)}.")
+                continue
+            rest = "the rest is read from the RAM" if memory.beyond == "ram" else "the model does not run there"
+            said.append(f"{what} exceed its {memory.name} by {_size(over_bytes)}: {rest}.")
+    return said
 
 
 def _caveats(
@@ -288,20 +344,55 @@ def _caveats(
             said.append(f"{profile.name} emulates {element_dtype}: it runs, but slower.")
         elif support == "storage":
             said.append(f"{profile.name} stores {element_dtype} but computes in a wider type.")
-    estimated = profile.estimated_fields()
-    if estimated:
-        said.append(f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}.")
+    said += _estimates(profile)
     if layout.runtime_bytes == 0:
         said.append(f"The fixed cost of {estimate.runtime} itself is not counted: there is no figure for it.")
-    region_bytes = profile.memory.largest_region_bytes
-    if region_bytes is not None and layout.activation_bytes > region_bytes:
+    region = profile.memory.largest_region
+    if region is not None and profile.memory.weights_in == "ram" and layout.activation_bytes > region.size_bytes:
         said.append(
-            f"The RAM of {profile.name} is split: its largest block is {_size(region_bytes)}, and activations take "
-            f"{_size(layout.activation_bytes)} in one piece."
+            f"The RAM of {profile.name} is split: its largest block is {_size(region.size_bytes)}, and activations "
+            f"take {_size(layout.activation_bytes)} in one piece."
         )
+    if region is not None and region.speed == "slow" and not _fits_fast(layout, profile):
+        said.append(f"Only the slower {region.name} of {profile.name} has a block that is large enough.")
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
-    return [*said, *layout.notes]
+    return [*said, *_sparsity(estimate.graph), *layout.notes]
+
+
+def _sparsity(graph: TracedGraph) -> list[str]:
+    """Say what zeros in weights save: nothing where the weights are dense, and indices where they are not."""
+    said = []
+    masks_bytes = sum(
+        graph.storages[storage].nbytes
+        for name, storages in graph.buffers.items()
+        if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in graph.parameters
+        for storage in storages
+    )
+    if masks_bytes:
+        said.append(
+            f"Pruned weights are dense: their zeros save nothing, and their masks take {_size(masks_bytes)} until "
+            "torch.nn.utils.prune.remove makes them permanent."
+        )
+    parts = [graph.storages[s] for storages in graph.parameters.values() if len(storages) > 1 for s in storages]
+    indices_bytes = sum(part.nbytes for part in parts if part.dtype not in FLOATING)
+    if indices_bytes:
+        values_bytes = sum(part.nbytes for part in parts) - indices_bytes
+        said.append(
+            f"Sparse weights count {_size(values_bytes)} of values, as traced, and {_size(indices_bytes)} of indices."
+        )
+    return said
+
+
+def _estimates(profile: DeviceProfile) -> list[str]:
+    estimated = profile.estimated_fields()
+    return [f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}."] if estimated else []
+
+
+def _fits_fast(layout: MemoryLayout, profile: DeviceProfile) -> bool:
+    """Whether the arena finds room in a block of the device's fast RAM."""
+    arena_bytes = layout.activation_bytes + layout.workspace_bytes
+    return any(r.size_bytes >= arena_bytes for r in profile.memory.regions if r.speed == "fast")
 
 
 def _storage_budget_bytes(profile: DeviceProfile) -> int | None:

@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parents[1] / "edgebudget"
 
 # A room knows the rooms of lower rank, and itself.
 RANKS = {
-    "errors": 0, "units": 0, "printable": 0, "eager": 0,
-    "registry": 1, "graph": 1, "target": 1,
+    "errors": 0, "units": 0, "printable": 0, "eager": 0, "labels": 0,
+    "registry": 1, "graph": 1, "target": 1, "notebook": 1,
     "inputs": 2, "suite": 2,
-    "planning": 3, "tracing": 3,
+    "planning": 3, "tracing": 3, "machine": 3,
     "sources": 4,  # gives the trace what it takes, and knows its kinds of values
     "dtypes": 5,
     "runtimes": 6,
@@ -21,12 +21,12 @@ RANKS = {
     "evidence": 8,
     "calibration": 9,
     "verdict": 10,
-    "validation": 11,
+    "validation": 11, "figures": 11,
     "report": 12,
     "fitting": 12,
-    "reporters": 13,
+    "reporters": 13, "timeline": 13,
     "pipeline": 14,
-    "comparison": 15,
+    "comparison": 15, "inspection": 15,
     "__init__": 16,
     "cli": 17,
     "__main__": 18,

@@ -185,7 +185,7 @@ def test_an_unrolled_lstm_packs_its_weights_once_a_step() -> None:
     assert long.storage_bytes < 1.2 * short.storage_bytes  # one copy in the file
 
 
-@pytest.mark.parametrize("dtype", ("bfloat16", "int8-weight-only"))
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8-weight-only"])
 def test_what_is_not_modelled_is_unsupported(dtype: str) -> None:
     layout = RUNTIMES.get("executorch-xnnpack").lay_out(traced("resnet18"), DTYPES.get(dtype), X86)
     assert isinstance(layout, Unsupported)

@@ -12,8 +12,19 @@ import edgebudget
 
 PACKAGE = Path(edgebudget.__file__).parent
 
-WITH_TORCH = {"tracing", "sources", "measure"}
-HEAVY = {"torch", "torchvision", "timm", "pandas", "jsonschema", "executorch", "onnx", "onnxruntime", "torchao"}
+WITH_TORCH = {"tracing", "sources", "measure", "inspection"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "pandas",
+    "jsonschema",
+    "executorch",
+    "onnx",
+    "onnxruntime",
+    "torchao",
+    "plotly",
+}
 
 
 def files() -> list[Path]:
@@ -69,8 +80,13 @@ def run(code: str) -> set[str]:
         "import edgebudget.sources, edgebudget.dtypes, edgebudget.runtimes, edgebudget.estimation\n"
         "list(edgebudget.sources.SOURCES), list(edgebudget.dtypes.DTYPES), list(edgebudget.runtimes.RUNTIMES)",
         "from edgebudget.sources import SOURCES; [source.claims('x') for _, source in SOURCES]",
+        "import edgebudget.inspection.formats, edgebudget.timeline, edgebudget.reporters\n"
+        "list(edgebudget.inspection.formats.FORMATS), list(edgebudget.timeline.TIMELINES)\n"
+        "from tests.handmade import REPORT\n"
+        "for name in edgebudget.reporters.REPORTERS.names():\n"
+        "    if name != 'csv': edgebudget.reporters.REPORTERS.get(name).render(REPORT)",
     ],
-    ids=["package", "registries", "claims"],
+    ids=["package", "registries", "claims", "reports without figures"],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     assert run(code) == set()

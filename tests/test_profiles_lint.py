@@ -6,12 +6,7 @@ import pytest
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles.lint import Finding, lint_paths
-from tests.profile_texts import UNREADABLE, VALID, write
-
-SOURCED = VALID + "".join(
-    f"  - {{field: {field}, title: data sheet, read_on: 2026-11-21, confidence: verified}}\n"
-    for field in ("memory.idle_available", "storage.capacity")
-)
+from tests.profile_texts import SOURCED, UNREADABLE, write
 
 
 def lint(folder: Path, text: str) -> list[Finding]:
@@ -37,6 +32,9 @@ def test_a_sourced_profile_is_clean(tmp_path: Path) -> None:
         ("safety_margin: 20%", "safety_margin: 100%", (5, 1), "memory", "a budget of 0 bytes"),
         ("ram: 4 GiB", "ram: 4 GiB\n  os_visible: 3.5 GiB", (7, 3), "memory.os_visible", "has no source"),
         ("ram: 4 GiB", "ram: 4 GiB\n  regions: [{name: a, size: 5 GiB}]", (7, 3), "memory.regions", "add up to more"),
+        ("ram: 4 GiB", "ram: 4 GiB\n  process_limit: 2 GiB\n  regions: [{name: a, size: 1 GiB}]", (7, 3),
+         "memory.process_limit", "2.00 GiB is above the largest of memory.regions, 1.00 GiB"),
+        ("default_runtime", "accelerators: [{name: NPU}]\ndefault_runtime", (11, 1), "accelerators", "has no source"),
         ("cortex-a72", "cortex-a72, cortex-z9", (10, 41), "cpu.cores[1]", "is not in the table of cores"),
         ("field: memory.ram", "field: memory.rom", (13, 6), "sources[0].field", "there is no 'memory.rom'"),
         ("field: memory.ram", "field: memory.rom", (6, 3), "memory.ram", "has no source"),

@@ -8,7 +8,8 @@ import pytest
 from edgebudget.errors import EdgeBudgetError, ProfileError, UnknownNameError, UsageError
 from edgebudget.profiles import load_profile, profile_names, resolve_devices
 from edgebudget.profiles.find import ProfileFile
-from edgebudget.profiles.interface import Source
+from edgebudget.profiles.folders import profile_folders
+from edgebudget.profiles.interface import MemoryRegion, Source
 from edgebudget.profiles.lint import lint_paths
 from edgebudget.profiles.load import load_file
 from tests.profile_texts import VALID, write
@@ -226,8 +227,8 @@ def test_regions_limit_an_arena(tmp_path: Path) -> None:
     regions = "  regions: [{name: fast, size: 1 MiB}, {name: psram, size: 8 MiB, speed: slow}]\n  ram:"
     profile = load_profile(write(tmp_path, VALID.replace("  ram:", regions)))
     assert [region.speed for region in profile.memory.regions] == ["fast", "slow"]
-    assert profile.memory.largest_region_bytes == 8 * 2**20
-    assert load_profile("raspberrypi").memory.largest_region_bytes is None
+    assert profile.memory.largest_region == MemoryRegion("psram", 8 * 2**20, "slow")
+    assert load_profile("raspberrypi").memory.largest_region is None
 
 
 def test_dates_and_words_stay_text(tmp_path: Path) -> None:
@@ -250,4 +251,4 @@ def test_a_shipped_profile_that_somebody_broke_is_explained_too(old: str, new: s
     """Shipped profiles are read without the schema; it is asked where one cannot be converted."""
     file = ProfileFile(Path(write(tmp_path, VALID.replace(old, new))), shipped=True)
     with pytest.raises(ProfileError, match=words):
-        load_file(file)
+        load_file(file, profile_folders())

@@ -58,6 +58,24 @@ BROKEN = {
         "runtimes.tensorrt",
         "unknown runtime 'tensorrt'",
     ),
+    "accelerator without a name": (
+        "default_runtime",
+        "accelerators: [{dtypes: [int8]}]\ndefault_runtime",
+        "accelerators[0].name",
+        "missing; write, for example, 'name:",
+    ),
+    "accelerator's memory in MB": (
+        "default_runtime",
+        "accelerators: [{name: a, memories: [{name: b, size: 8 MB, holds: weights}]}]\ndefault_runtime",
+        "accelerators[0].memories[0].size",
+        "write '8 MiB'",
+    ),
+    "accelerator's memory for what": (
+        "default_runtime",
+        "accelerators: [{name: a, memories: [{name: b, size: 8 MiB}]}]\ndefault_runtime",
+        "accelerators[0].memories[0].holds",
+        "missing; write, for example, 'holds: weights'",
+    ),
     "overhead in MB": (
         "default_runtime",
         "runtimes: {pytorch: {overhead: 8 MB}}\ndefault_runtime",

@@ -35,7 +35,7 @@ def test_trace_estimate_check(graph: TracedGraph) -> None:
 
 def test_compare_is_a_frame() -> None:
     frame = eb.compare(["squeezenet1_1"], devices=["raspberrypi"], runtimes=["pytorch"]).to_frame()
-    assert list(frame["dtype"]) == ["float32", "float16", "int8"]
+    assert list(frame["dtype"]) == ["float32", "int8", "float16"]  # the one to take, then by peak
     assert list(frame["device"].unique()) == ["raspberrypi"]
     assert frame["parameter_numel"].iloc[0] == 1_235_496
     assert frame["raw_peak_bytes"].dtype == "Int64"
@@ -57,7 +57,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_check_graph_orders_by_device_runtime_dtype(graph: TracedGraph) -> None:
     devices = (load_profile("raspberrypi"), load_profile("linux-x86_64"))
-    results = check_graph("net", graph, Request(devices, ("int8", "float32"), ("pytorch",)))
+    results = check_graph("net", graph, Request(devices, ("int8", "float32"), ("pytorch",))).results
     assert [(r.device, r.runtime, r.dtype) for r in results] == [
         (device.name, "pytorch", dtype) for device in devices for dtype in ("int8", "float32")
     ]
@@ -69,7 +69,7 @@ def test_a_failing_option_is_an_error_with_its_reason(graph: TracedGraph, monkey
         raise UsageError("Not this one.", "Take another.")
 
     monkeypatch.setattr("edgebudget.pipeline.estimate", fails)
-    (result,) = check_graph("net", graph, Request((load_profile("raspberrypi"),), ("float32",), ("pytorch",)))
+    (result,) = check_graph("net", graph, Request((load_profile("raspberrypi"),), ("float32",), ("pytorch",))).results
     assert result.decision is Decision.ERROR
     assert result.reasons == ("Not this one. Take another.",)
     assert (result.batch, result.peak_bytes) == (2, None)

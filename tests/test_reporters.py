@@ -16,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from edgebudget.figures.parts import peak_parts
+from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
-from edgebudget.report import Report, ReportError
+from edgebudget.report import Report, ReportError, chosen
 from edgebudget.reporters import REPORTERS
-from edgebudget.reporters._parts import LABELS, chosen, peak_parts, shared_reasons
+from edgebudget.reporters._parts import shared_reasons
 from edgebudget.reporters.csv import frame
 from edgebudget.reporters.md import escape
 from edgebudget.runtimes.interface import PeakOp

@@ -283,7 +283,8 @@ def test_data_and_detach_are_views() -> None:
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoint_runs_its_function(reentrant: bool) -> None:
     model = Forward(lambda self, x: checkpoint(self.children_[0], x, use_reentrant=reentrant), nn.Linear(8, 8))
-    assert [(op.name, op.module) for op in trace(model, (X,)).ops] == [("linear", "children_.0")]
+    ops = [op for op in trace(model, (X,)).ops if op.inputs]  # some versions of torch make empty tensors around it
+    assert [(op.name, op.module) for op in ops] == [("linear", "children_.0")]
 
 
 def test_data_parallel_is_the_module_it_wraps() -> None:

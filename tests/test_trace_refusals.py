@@ -98,12 +98,12 @@ def test_printing_a_tensor_reads_nothing() -> None:
     [
         (nn.Sequential(nn.Linear(8, 4), nn.Linear(5, 5)), X, r"module '1' \(Linear\) failed at or after aten\.linear"),
         (nn.Conv2d(3, 4, 3), torch.empty(1, 3, 2, 2), r"its forward \(Conv2d\) failed at or after aten\.conv2d"),
-        (nn.Embedding(3, 4), torch.empty(2, 2), r"aten\.embedding"),
+        (nn.LayerNorm(5), X, r"aten\.layer_norm"),
         (Forward(lambda self, x: self.missing), X, "AttributeError"),
         (Forward(lambda self: None), X, "TypeError"),
         (Forward(lambda self, x: 1 / 0), X, "its first operator: ZeroDivisionError"),
     ],
-    ids=["linear", "conv", "embedding", "attribute", "arguments", "arithmetic"],
+    ids=["linear", "conv", "layer_norm", "attribute", "arguments", "arithmetic"],
 )
 def test_a_forward_that_fails(model: nn.Module, x: torch.Tensor, message: str) -> None:
     with pytest.raises(TraceError, match=message) as caught:

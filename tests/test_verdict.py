@@ -12,7 +12,17 @@ from edgebudget.calibration.store import NONE, Calibrations
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.graph import Role, Storage, TensorSpec, TracedGraph, Truncation
-from edgebudget.profiles.interface import Cpu, DeviceProfile, DtypeSupport, Memory, MemoryRegion, Source, StorageSpace
+from edgebudget.profiles.interface import (
+    Accelerator,
+    AcceleratorMemory,
+    Cpu,
+    DeviceProfile,
+    DtypeSupport,
+    Memory,
+    MemoryRegion,
+    Source,
+    StorageSpace,
+)
 from edgebudget.runtimes.interface import MemoryLayout, PeakOp, Unsupported
 from edgebudget.verdict import Decision, check, decide, uncalibrated
 
@@ -230,6 +240,81 @@ def test_reasons_name_the_storage_that_is_short(weights_in: str, word: str) -> N
     assert f"Short of {word} by 1 byte: the file is 5,001 bytes (4.88 KiB)." in result.reasons
 
 
+def test_storage_has_its_headroom() -> None:
+    assert "Fits in storage with 4,000 bytes (3.91 KiB) to spare: the file is 1,000 bytes." in reasons()
+
+
+@pytest.mark.parametrize(
+    ("available", "ceiling", "said"),
+    [
+        (750, 1250, None),  # the low end fits: what the budget says is enough
+        (749, 1250, "Within the 1,250 bytes (1.22 KiB) that one process may have, it can work"),
+        (749, 1249, "One process may have 1,249 bytes (1.22 KiB) at the very most."),
+        (749, None, None),
+    ],
+)
+def test_a_phone_has_three_zones(available: int, ceiling: int | None, said: str | None) -> None:
+    """What was seen available, the ceiling of one process, and what is above it; the peak is 750 to 1,250."""
+    profile = with_memory(idle_available_bytes=available, process_limit_bytes=ceiling)
+    result = check(estimated(), profile, calibrations=NONE)
+    assert result.decision is (NO_GO if available < 750 else MARGINAL)
+    assert ("One process may have" in reasons(profile)) is (said is not None and said.startswith("One"))
+    assert ("it can work" in reasons(profile)) is (said is not None and said.startswith("Within"))
+    assert said is None or said in reasons(profile)
+
+
+def in_flash(profile: DeviceProfile, layout: MemoryLayout = LAYOUT) -> tuple[Decision, str]:
+    """Return the verdict where constants stay in flash, so that the peak is one arena."""
+    flash = replace(profile, memory=replace(profile.memory, weights_in="flash"))
+    result = check(replace(estimated(layout), target=flash.target), flash, calibrations=NONE)
+    return result.decision, " ".join(result.reasons)
+
+
+@pytest.mark.parametrize(("largest", "decision"), [(1250, GO), (1249, MARGINAL), (750, MARGINAL), (749, NO_GO)])
+def test_an_arena_has_to_fit_one_region(largest: int, decision: Decision) -> None:
+    """However much the regions are together, and whatever else the profile allows."""
+    profile = with_memory(regions=(MemoryRegion("SRAM2", 700), MemoryRegion("SRAM1", largest)))
+    found, said = in_flash(profile)
+    assert found is decision
+    assert ("The arena has to stand in one piece: the largest block of RAM is SRAM1," in said) is (decision is not GO)
+
+
+def test_an_arena_may_fit_slow_memory_only() -> None:
+    profile = with_memory(regions=(MemoryRegion("SRAM", 449), MemoryRegion("PSRAM", 1900, "slow")))
+    found, said = in_flash(profile)
+    assert found is GO
+    assert "Only the slower PSRAM of board has a block that is large enough." in said  # activations 400 + workspace 50
+    faster = with_memory(regions=(MemoryRegion("SRAM", 450), MemoryRegion("PSRAM", 1900, "slow")))
+    assert "slower" not in in_flash(faster)[1]
+
+
+@pytest.mark.parametrize(
+    ("memory", "said"),
+    [
+        (
+            AcceleratorMemory("cache", 440, "weights"),
+            "the weights, 440 bytes before any padding of its own, fit its cache",
+        ),
+        (AcceleratorMemory("cache", 439, "weights"), "exceed its cache by 1 byte: the rest is read from the RAM."),
+        (
+            AcceleratorMemory("SRAM", 300, "activations"),
+            "the activations, 300 bytes before any padding of its own, fit",
+        ),
+        (AcceleratorMemory("SRAM", 299, "activations", "nothing"), "by 1 byte: the model does not run there."),
+        (AcceleratorMemory("SRAM", 739, "both"), "the weights and activations, 740 bytes"),
+        (AcceleratorMemory("SRAM", 1, "cache"), None),
+    ],
+)
+def test_reasons_say_what_fits_an_accelerator(memory: AcceleratorMemory, said: str | None) -> None:
+    profile = replace(PROFILE, accelerators=(Accelerator("NPU", ("float32",), (memory,)),))
+    assert ("NPU" in reasons(profile)) is (said is not None)
+    assert said is None or said in reasons(profile)
+    assert "NPU" not in reasons(profile, dtype="float16")  # which it does not compute in
+    assert check(estimated(), profile, calibrations=NONE).decision is GO  # of the CPU
+    mode = replace(PROFILE, accelerators=(Accelerator("NPU", ("float32",), (memory,), "Shared: arena in SRAM"),))
+    assert ("NPU (Shared): the" in reasons(mode)) is (said is not None)
+
+
 def test_the_capacity_is_the_limit_where_no_smaller_one_is_known() -> None:
     profile = replace(PROFILE, storage=StorageSpace(900, None))
     assert check(estimated(), profile, calibrations=NONE).storage_budget_bytes == 900
@@ -280,6 +365,13 @@ def test_reasons_say_that_the_budget_is_an_estimate() -> None:
     guess = (Source("memory.process_limit", "a guess", "2026-11-21", "estimated"),)
     assert "rest on estimates: memory.process_limit" in reasons(replace(PROFILE, sources=guess + PROFILE.sources[1:]))
     assert "rest on estimates" not in reasons()
+
+
+def test_an_unsupported_option_says_so_as_well() -> None:
+    guess = (Source("memory.process_limit", "a guess", "2026-11-21", "estimated"),)
+    profile = replace(PROFILE, sources=guess + PROFILE.sources[1:])
+    for estimate in (estimated(dtype="bfloat16"), estimated(Unsupported("No kernels for it."))):
+        assert "rest on estimates: memory.process_limit" in check(estimate, profile, calibrations=NONE).reasons[-1]
 
 
 def test_reasons_name_what_is_not_modelled_and_the_runtimes_notes() -> None:

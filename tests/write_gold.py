@@ -1,10 +1,10 @@
-"""Write the gold files of the reporters and the error table anew, to be read before they are committed.
+"""Write the gold files of the reporters, the error table and the profiles' figures anew, to be read before a commit.
 
 `python -m tests.write_gold`
 """
 
 from edgebudget.reporters import REPORTERS
-from tests import validated
+from tests import profile_figures, validated
 from tests.handmade import GOLD, REPORT
 
 if __name__ == "__main__":
@@ -12,3 +12,4 @@ if __name__ == "__main__":
         (GOLD / f"report{reporter.suffix}").write_text(reporter.render(REPORT), encoding="utf-8")
     validated.REPORT.write_text(validated.report(), encoding="utf-8")
     validated.README.write_text(validated.readme(), encoding="utf-8")
+    profile_figures.write()

@@ -114,15 +114,19 @@ class Fit:
 
 
 def parts_of(layout: MemoryLayout, phase: str) -> dict[str, int]:
-    """Return the parts of `phase` by name, in bytes; what is neither activation nor workspace counts as weights."""
+    """Return the parts of `phase` by name, in bytes; what is neither activation nor workspace counts as weights.
+
+    `mapped` are the pages beyond the heap: those of a mapped file, and those that the allocator keeps.
+    """
     if phase == "load":
-        return {"heap": layout.load_heap_bytes, "mapped": layout.load_mapped_bytes, "constant": 1}
+        pages = layout.load_mapped_bytes + layout.load_kept_bytes
+        return {"heap": layout.load_heap_bytes, "mapped": pages, "constant": 1}
     weights = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
     return {
         "weights": max(weights, 0),
         "activations": layout.activation_bytes,
         "workspace": layout.workspace_bytes,
-        "mapped": layout.inference_mapped_bytes,
+        "mapped": layout.inference_mapped_bytes + layout.inference_kept_bytes,
         "constant": 1,
     }
 

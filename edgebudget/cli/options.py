@@ -1,5 +1,7 @@
 """Options that several commands share, and how their text is read."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +24,20 @@ Models = Annotated[
 ]
 Devices = Annotated[
     list[str] | None,
-    typer.Option("--device", metavar="D", help="Profile name, glob, 'all', or path to a YAML; repeatable."),
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="Profile name, glob, 'all', path to a YAML, or 'here' for this machine; repeatable.",
+    ),
+]
+Profiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--profiles",
+        metavar="DIR",
+        help="Folder of profiles to search first, before those in EDGEBUDGET_PROFILES; repeatable.",
+        show_default=False,
+    ),
 ]
 Dtypes = Annotated[str, typer.Option("--dtype", metavar="LIST", help="Comma list, in the order to prefer them.")]
 Runtimes = Annotated[
@@ -60,10 +75,12 @@ def build_request(
     batch: int | None = None,
     calibration: str | None = None,
     headroom: str = "0",
+    profiles: Sequence[Path] | None = None,
 ) -> "Request":
     """Return what the options ask for; raises UsageError, ProfileError or CalibrationError for what does not exist."""
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.pipeline import Request, resolve_asked
+    from edgebudget.profiles.folders import profile_folders
 
     if not devices:
         raise UsageError(
@@ -74,17 +91,18 @@ def build_request(
     except ValueError as error:
         raise UsageError(f"--headroom: {error}.") from None
     return Request(
-        devices=resolve_asked(devices),
+        devices=resolve_asked(devices, profile_folders(profiles or ())),
         dtypes=comma_list(dtypes),
         runtimes=comma_list(runtimes),
-        inputs=_parse_inputs(inputs or []),
+        inputs=parse_inputs(inputs or []),
         batch=batch,
         calibrations=load_calibrations(calibration),
         headroom_percent=headroom_percent,
     )
 
 
-def _parse_inputs(texts: list[str]) -> "tuple[InputSpec, ...]":
+def parse_inputs(texts: list[str]) -> "tuple[InputSpec, ...]":
+    """Return the inputs that `--input` names; raises UsageError for what is not a shape."""
     from edgebudget.inputs import parse_input
 
     return tuple(parse_input(text) for text in texts)

@@ -54,17 +54,17 @@ def prepare_folder(folder: Path) -> None:
         ) from error
 
 
-def write_files(texts: Mapping[Path, str]) -> None:
-    """Write every text to its path, replacing what is there; on failure each file is as it was, or new and whole.
+def write_files(contents: Mapping[Path, str | bytes]) -> None:
+    """Write each text or bytes to its path, replacing what is there; on failure a file is as it was, or new and whole.
 
     Only regular files are replaced. A symbolic link is refused: replacing it would lose the link, and writing through
     it would change a file that the user did not name. Raises OutputError.
     """
     written: list[tuple[Path, Path]] = []
     try:
-        for path, text in texts.items():
+        for path, content in contents.items():
             _refuse_odd_target(path)
-            written.append((_write_beside(path, text), path))
+            written.append((_write_beside(path, content), path))
         while written:
             temporary, path = written[0]
             os.replace(temporary, path)
@@ -86,12 +86,12 @@ def _refuse_odd_target(path: Path) -> None:
         raise OutputError(f"{path} is not a regular file.", "Name a file, or use --out - for stdout.")
 
 
-def _write_beside(path: Path, text: str) -> Path:
-    """Write `text` to a new file in the folder of `path`, so that it can take its place in one step."""
+def _write_beside(path: Path, content: str | bytes) -> Path:
+    """Write `content` to a new file in the folder of `path`, so that it can take its place in one step."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
+        with open(descriptor, "wb") as file:
+            file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
         os.chmod(name, 0o666 & ~_umask())
     except BaseException:
         os.unlink(name)

@@ -40,7 +40,7 @@ class FloatingOption:
 
 
 def hold_all(graph: TracedGraph, floating_dtype: str) -> tuple[list[str], list[int]]:
-    """Return the dtype and the bytes of each storage of `graph` where floating-point numbers become `floating_dtype`."""
+    """Return dtype and bytes of each storage of `graph` where floating-point numbers become `floating_dtype`."""
     dtypes, nbytes = _as_traced(graph)
     if graph.floating_dtypes <= {floating_dtype}:
         return dtypes.copy(), nbytes.copy()

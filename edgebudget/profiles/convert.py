@@ -4,11 +4,15 @@ from typing import cast
 
 from edgebudget.profiles.cores import dtype_support
 from edgebudget.profiles.interface import (
+    Accelerator,
+    AcceleratorMemory,
+    Beyond,
     Confidence,
     Cpu,
     DeviceClass,
     DeviceProfile,
     DtypeSupport,
+    Holds,
     Memory,
     MemoryRegion,
     RegionSpeed,
@@ -44,6 +48,7 @@ def to_profile(data: dict[str, Value]) -> DeviceProfile:
         default_runtime=default_runtime,
         sources=tuple(_source(_mapping(source)) for source in _list(data.get("sources", []))),
         notes=tuple(_text(note) for note in _list(data.get("notes", []))),
+        accelerators=tuple(_accelerator(_mapping(each)) for each in _list(data.get("accelerators", []))),
     )
 
 
@@ -74,6 +79,24 @@ def _storage(data: dict[str, Value]) -> StorageSpace:
         return parse_storage_size(data[key]) if key in data else None
 
     return StorageSpace(capacity_bytes=size("capacity"), available_for_model_bytes=size("available_for_model"))
+
+
+def _accelerator(data: dict[str, Value]) -> Accelerator:
+    memories = [_mapping(memory) for memory in _list(data.get("memories", []))]
+    return Accelerator(
+        name=_text(data["name"]),
+        dtypes=tuple(_text(dtype) for dtype in _list(data.get("dtypes", []))),
+        memories=tuple(
+            AcceleratorMemory(
+                _text(memory["name"]),
+                parse_binary_size(memory["size"]),
+                cast(Holds, memory["holds"]),
+                cast(Beyond, memory.get("beyond", "ram")),
+            )
+            for memory in memories
+        ),
+        mode=_text(data["mode"]) if "mode" in data else None,
+    )
 
 
 def _cpu(data: dict[str, Value]) -> Cpu:

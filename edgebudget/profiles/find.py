@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgebudget.errors import ProfileError, UsageError
-from edgebudget.profiles.folders import SUFFIXES, Folder, display_path, profile_folders, read_text
+from edgebudget.profiles.folders import SUFFIXES, Folder, display_path, read_text
 from edgebudget.profiles.parse import Document, parse_profile
 from edgebudget.registry import unknown_name
 
@@ -60,14 +60,14 @@ def find_name(name: str, folders: Sequence[Folder]) -> ProfileFile:
     raise unknown_name("device", name, known + [alias for doc in documents for alias in aliases(doc)])
 
 
-def find_parent(name: str, child: ProfileFile) -> ProfileFile:
-    """Return the profile that `child` extends: beside it, or in the profile folders; raises ProfileError."""
+def find_parent(name: str, child: ProfileFile, folders: Sequence[Folder]) -> ProfileFile:
+    """Return the profile that `child` extends: beside it, or in the folders; raises ProfileError."""
     for suffix in SUFFIXES if _NAME.fullmatch(name) else ():
         beside = child.path.parent / f"{name}{suffix}"
         if beside.is_file():
             return ProfileFile(beside, child.shipped)
     try:
-        return find_name(name, profile_folders())
+        return find_name(name, folders)
     except UsageError as error:
         raise ProfileError(f"{display_path(child.path)}: extends: no profile is called {name!r}.", error.hint) from None
 

@@ -1,7 +1,7 @@
-"""Where profiles lie: third parties' folders first, then the profiles that ship with the package."""
+"""Where profiles lie: the folders that a user names first, then the profiles that ship with the package."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,16 +26,16 @@ class Folder:
         except OSError as error:
             raise ProfileError(
                 f"The profile folder {str(self.path)!r} cannot be read: {error.strerror}.",
-                f"Name existing folders in {ENVIRONMENT_VARIABLE}, or leave it unset.",
+                f"Name existing folders with --profiles and in {ENVIRONMENT_VARIABLE}, or none.",
             ) from None
         paths = [self.path / name for name in entries if name.endswith(SUFFIXES) and not name.startswith(".")]
         return {path.stem: path for path in sorted(paths, key=lambda path: path.stem)}
 
 
-def profile_folders(environment: Mapping[str, str] = os.environ) -> tuple[Folder, ...]:
-    """Return the folders to search, first match wins: those in EDGEBUDGET_PROFILES, then the shipped one."""
-    named = [part for part in environment.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if part]
-    return (*(Folder(Path(part), shipped=False) for part in named), Folder(_shipped_folder(), shipped=True))
+def profile_folders(named: Sequence[Path] = (), environment: Mapping[str, str] = os.environ) -> tuple[Folder, ...]:
+    """Return the folders to search, first match wins: those `named`, those in EDGEBUDGET_PROFILES, the shipped one."""
+    variable = [Path(part) for part in environment.get(ENVIRONMENT_VARIABLE, "").split(os.pathsep) if part]
+    return (*(Folder(path, shipped=False) for path in (*named, *variable)), Folder(_shipped_folder(), shipped=True))
 
 
 def read_text(path: Path) -> str:

@@ -10,6 +10,8 @@ DeviceClass = Literal["sbc", "phone", "tablet", "mcu", "accelerator", "pc"]
 DtypeSupport = Literal["native", "emulated", "storage", "unsupported"]
 Confidence = Literal["verified", "likely", "estimated"]
 RegionSpeed = Literal["fast", "slow"]
+Holds = Literal["weights", "activations", "both", "cache"]
+Beyond = Literal["ram", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class MemoryRegion:
 class Memory:
     """RAM, from what the data sheet says down to what one process may have; None where nobody has measured it.
 
-    `regions` is empty where the RAM is one block; otherwise an arena has to fit into one of them.
+    `regions` is empty where the RAM is one block; otherwise what is taken in one piece has to fit into one of them.
     """
 
     ram_bytes: int
@@ -37,9 +39,30 @@ class Memory:
     regions: tuple[MemoryRegion, ...] = ()
 
     @property
-    def largest_region_bytes(self) -> int | None:
-        """The largest block an arena can take in one piece; None where the RAM is not split."""
-        return max((region.size_bytes for region in self.regions), default=None)
+    def largest_region(self) -> MemoryRegion | None:
+        """The largest block that can be taken in one piece, a fast one of equals; None where the RAM is not split."""
+        return max(self.regions, key=lambda region: (region.size_bytes, region.speed == "fast"), default=None)
+
+    @property
+    def ceiling_bytes(self) -> int | None:
+        """What one process may have where that is more than what is available when idle: what lies between the two is
+        had only while the system takes memory back from others, as a phone does. None where there is no such zone."""
+        limit, available = self.process_limit_bytes, self.idle_available_bytes
+        return limit if limit is not None and available is not None and limit > available else None
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """What bounds the peak, by its dotted path in the YAML.
+
+        Where constants stay in flash, all that a runtime takes is one arena, so the largest region bounds it as well.
+        """
+        region = self.largest_region if self.weights_in == "flash" else None
+        known = {
+            "memory.process_limit": self.process_limit_bytes,
+            "memory.idle_available": self.idle_available_bytes,
+            "memory.regions": region.size_bytes if region else None,
+        }
+        return {field: nbytes for field, nbytes in known.items() if nbytes is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +71,31 @@ class StorageSpace:
 
     capacity_bytes: int | None
     available_for_model_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorMemory:
+    """A memory that an accelerator has for itself, what of a model it holds, and where goes what does not fit."""
+
+    name: str
+    size_bytes: int
+    holds: Holds
+    beyond: Beyond = "ram"
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """A processor beside the CPU. `memories` is empty where it shares the RAM; `mode` is how its compiler uses them."""
+
+    name: str
+    dtypes: tuple[str, ...] = ()
+    memories: tuple[AcceleratorMemory, ...] = ()
+    mode: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name, with the mode where there is one: `Arm Ethos-U55-256 (Shared_Sram)`."""
+        return f"{self.name} ({self.mode.partition(':')[0]})" if self.mode else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +131,13 @@ class DeviceProfile:
     default_runtime: str
     sources: tuple[Source, ...]
     notes: tuple[str, ...] = ()
+    accelerators: tuple[Accelerator, ...] = ()
 
     @property
     def budget_bytes(self) -> int:
-        """The smaller of `process_limit` and `idle_available`, less the safety margin, rounded down to a byte."""
-        limits = (self.memory.process_limit_bytes, self.memory.idle_available_bytes)
-        known = [limit for limit in limits if limit is not None]
-        return int(min(known) * (100 - self.memory.safety_margin_percent) / 100)
+        """The smallest of `process_limit`, `idle_available` and, for an arena, the largest region, less the safety
+        margin, rounded down to a byte."""
+        return int(min(self.memory.limits.values()) * (100 - self.memory.safety_margin_percent) / 100)
 
     @property
     def target(self) -> Target:
@@ -103,12 +151,8 @@ class DeviceProfile:
     def estimated_fields(self) -> tuple[str, ...]:
         """The figures behind the budget and the storage limit that nobody has read anywhere: marked `estimated`, or
         without a source at all."""
-        memory = self.memory
-        limits = {
-            "memory.process_limit": memory.process_limit_bytes,
-            "memory.idle_available": memory.idle_available_bytes,
-        }
-        smallest = min(limit for limit in limits.values() if limit is not None)
+        limits = self.memory.limits
+        smallest = min(limits.values())
         deciding = [field for field, limit in limits.items() if limit == smallest]
         if self.storage.available_for_model_bytes is not None:
             deciding.append("storage.available_for_model")

@@ -8,7 +8,7 @@ from edgebudget.errors import ProfileError
 from edgebudget.profiles.convert import to_profile
 from edgebudget.profiles.cores import unknown_cores
 from edgebudget.profiles.find import ProfileFile, aliases, is_abstract
-from edgebudget.profiles.folders import SUFFIXES, Folder, display_path
+from edgebudget.profiles.folders import SUFFIXES, Folder, display_path, profile_folders
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.profiles.parse import Document, Field, Place, UnreadableProfileError, Value, dotted
 from edgebudget.profiles.resolve import Link, merge_chain, read_chain
@@ -35,9 +35,10 @@ class Finding:
         return f"{self.file}:{self.line}:{self.column}: {field}{self.message}"
 
 
-def lint_paths(paths: Sequence[Path]) -> tuple[Finding, ...]:
-    """Return the findings in these files and in the profiles of these folders, sorted; raises ProfileError for a
-    path that does not exist."""
+def lint_paths(paths: Sequence[Path], folders: Sequence[Folder] | None = None) -> tuple[Finding, ...]:
+    """Return the findings in these files and in the profiles of these folders, sorted; what they extend may stand in
+    `folders`, by default those in use. Raises ProfileError for a path that does not exist."""
+    searched = profile_folders() if folders is None else folders
     findings: list[Finding] = []
     for path in paths:
         if path.is_dir():
@@ -49,7 +50,7 @@ def lint_paths(paths: Sequence[Path]) -> tuple[Finding, ...]:
         documents = []
         for file in files:
             try:
-                chain = read_chain(file, lambda link: None)
+                chain = read_chain(file, searched, lambda link: None)
             except ProfileError as error:
                 findings.append(_unreadable(file, error))
                 continue
@@ -109,7 +110,7 @@ def _sources(own: dict[str, Value], merged: dict[str, Value]) -> Iterator[Proble
     """Figures that stand in this file without a source, and sources for what is not there."""
     listed = merged.get("sources")
     sourced = [source.get("field") for source in listed if isinstance(source, dict)] if isinstance(listed, list) else []
-    for field in _figures(own):
+    for field in figures(own):
         if dotted(field) not in sourced:
             yield Problem(
                 field, "has no source; add one under 'sources', with 'confidence: estimated' where nobody measured it"
@@ -121,12 +122,15 @@ def _sources(own: dict[str, Value], merged: dict[str, Value]) -> Iterator[Proble
             yield Problem(("sources", index, "field"), f"there is no {about!r} in this profile; correct the path")
 
 
-def _figures(data: dict[str, Value]) -> Iterator[Field]:
+def figures(data: dict[str, Value]) -> Iterator[Field]:
+    """Yield the fields of a profile's data that need a source: its sizes and what it claims of dtypes. Pure."""
     for group in ("memory", "storage", "dtypes"):
         values = data.get(group)
         for key in values if isinstance(values, dict) else ():
             if (group, key) not in _SETTINGS:
                 yield (group, key)
+    if "accelerators" in data:
+        yield ("accelerators",)
     runtimes = data.get("runtimes")
     for name, runtime in runtimes.items() if isinstance(runtimes, dict) else ():
         if isinstance(runtime, dict) and "overhead" in runtime:
@@ -175,6 +179,10 @@ def _plausibility(profile: DeviceProfile) -> Iterator[Problem]:
         region.speed == "slow" for region in memory.regions
     ):
         yield Problem(("memory", "regions"), "add up to more than memory.ram")
+    region = memory.largest_region
+    if region is not None and memory.process_limit_bytes is not None and memory.process_limit_bytes > region.size_bytes:
+        shown = f"{format_bytes(memory.process_limit_bytes)} is above the largest of memory.regions"
+        yield Problem(("memory", "process_limit"), f"{shown}, {format_bytes(region.size_bytes)}")
     free, capacity = storage.available_for_model_bytes, storage.capacity_bytes
     if free is not None and capacity is not None and free > capacity:
         yield Problem(

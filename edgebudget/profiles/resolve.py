@@ -3,11 +3,12 @@
 `sources` and `notes` add up, the child's first; a parent's source for a figure that the child gives itself is dropped.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from edgebudget.errors import ProfileError
 from edgebudget.profiles.find import ProfileFile, find_parent
+from edgebudget.profiles.folders import Folder
 from edgebudget.profiles.parse import Document, Value
 
 # What says which file this is, and so never passes to a child.
@@ -25,8 +26,9 @@ class Link:
     document: Document
 
 
-def read_chain(file: ProfileFile, check: Callable[[Link], None]) -> list[Link]:
-    """Return the chain of files from `file` to the last one it extends, each read and passed to `check`.
+def read_chain(file: ProfileFile, folders: Sequence[Folder], check: Callable[[Link], None]) -> list[Link]:
+    """Return the chain of files from `file` to the last one it extends, each read and passed to `check`; a parent
+    stands beside its child or in `folders`.
 
     Raises ProfileError for a parent that is missing and for a loop, which it names.
     """
@@ -39,7 +41,7 @@ def read_chain(file: ProfileFile, check: Callable[[Link], None]) -> list[Link]:
         parent = link.document.data.get("extends")
         if not isinstance(parent, str):
             return chain
-        current = find_parent(parent, current)
+        current = find_parent(parent, current, folders)
         seen = [other.file.path.resolve() for other in chain]
         if current.path.resolve() in seen:
             names = [other.file.path.stem for other in chain] + [current.path.stem]

@@ -32,6 +32,7 @@ _EXAMPLES = {
     "pointer_bits": "pointer_bits: 64",
     "default_runtime": "default_runtime: executorch-xnnpack",
     "size": "size: 256 KiB",
+    "holds": "holds: weights",
     "field": "field: memory.ram",
     "title": "title: where the figure was read",
     "read_on": "read_on: 2026-01-31",

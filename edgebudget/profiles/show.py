@@ -1,9 +1,12 @@
-"""Profiles as rows and as plain text: what `devices list` and `devices show` print. Pure."""
+"""Profiles as rows, as plain text and as a page: what `devices list` and `devices show` print. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 
-from edgebudget.profiles.interface import DeviceProfile
+from edgebudget.printable import one_line
+from edgebudget.profiles.interface import Accelerator, DeviceProfile
 from edgebudget.units import format_bytes
 
 
@@ -33,6 +36,8 @@ class DeviceRow:
             "estimated" if self.budget_is_estimated else "sourced",
         )
 
+
+_COLUMNS = 80
 
 LIST_HEADINGS = ("device", "aliases", "class", "RAM", "budget", "for models", "runtime", "budget is")
 
@@ -83,9 +88,12 @@ def detail_rows(profile: DeviceProfile) -> tuple[DetailRow, ...]:
     ]
     for field, value in _figures(profile):
         rows += _sourced(profile, field, value)
-    rows.append(DetailRow("budget", _exact(profile.budget_bytes)))
+    how = "the smallest limit on memory, less the safety margin"
+    rows.append(DetailRow("budget", _exact(profile.budget_bytes), how))
     for name, nbytes in profile.runtimes.items():
-        rows.append(DetailRow(f"runtimes.{name}", "default" if name == profile.default_runtime else "possible"))
+        own = "" if nbytes is not None else ", with the runtime's own figure"
+        is_default = name == profile.default_runtime
+        rows.append(DetailRow(f"runtimes.{name}", ("default" if is_default else "possible") + own))
         if nbytes is not None:
             rows += _sourced(profile, f"runtimes.{name}.overhead", _exact(nbytes))
     rows += [DetailRow("note", note) for note in profile.notes]
@@ -97,9 +105,33 @@ def list_text(rows: Sequence[DeviceRow]) -> str:
     return _table(LIST_HEADINGS, [row.cells() for row in rows])
 
 
-def show_text(rows: Sequence[DetailRow]) -> str:
-    """Return a device's details as a plain table."""
-    return _table(SHOW_HEADINGS, [row.cells() for row in rows])
+def show_text(profile: DeviceProfile) -> str:
+    """Return a device's details as plain text, each figure with its source below it, for a terminal of 80 columns."""
+    rows = detail_rows(profile)
+    indent = max(len(row.field) for row in rows) + 2
+    lines: list[str] = []
+    for row in rows:
+        lines += _wrapped(row.value, row.field.ljust(indent), " " * indent)
+        if row.title:
+            known = ", ".join(filter(None, (row.confidence, row.read_on)))
+            lines += _wrapped(f"{known}: {row.title}" if known else row.title, " " * indent, " " * indent)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def show_html(profile: DeviceProfile) -> str:
+    """Return a device's details as one page: no script, nothing loaded from elsewhere."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"one_line": one_line, "size": format_bytes}
+    source = files("edgebudget.profiles").joinpath("_templates/device.html").read_text(encoding="utf-8")
+    page = environment.from_string(source).render(
+        profile=profile, headings=SHOW_HEADINGS, rows=detail_rows(profile), estimated=profile.estimated_fields()
+    )
+    return page.rstrip("\n") + "\n"
+
+
+RENDERERS: Mapping[str, Callable[[DeviceProfile], str]] = {"text": show_text, "html": show_html}
 
 
 def _figures(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
@@ -118,14 +150,36 @@ def _figures(profile: DeviceProfile) -> Iterator[tuple[str, str]]:
         yield "memory.regions", ", ".join(regions)
     yield "memory.safety_margin", f"{memory.safety_margin_percent:g} %"
     yield "memory.weights_in", memory.weights_in
+    for accelerator in profile.accelerators:
+        yield "accelerators", _accelerator(accelerator)
     yield "cpu.isa", f"{profile.cpu.isa}, {profile.cpu.pointer_bits}-bit pointers"
     yield "cpu.cores", ", ".join(profile.cpu.cores) or "not known"
     yield from ((f"dtypes.{dtype}", support) for dtype, support in profile.dtypes.items())
 
 
+def _accelerator(accelerator: Accelerator) -> str:
+    """Return an accelerator in one line: `Edge TPU (int8): parameter cache 8.00 MiB for weights`."""
+    mode = f", {accelerator.mode}" if accelerator.mode else ""
+    memories = "; ".join(
+        f"{memory.name} {format_bytes(memory.size_bytes)} "
+        + {"weights": "for weights", "activations": "for activations", "both": "for all", "cache": "as a cache"}[
+            memory.holds
+        ]
+        for memory in accelerator.memories
+    )
+    return f"{accelerator.name}{mode} ({', '.join(accelerator.dtypes) or 'dtypes not known'}): {memories or 'the RAM'}"
+
+
 def _sourced(profile: DeviceProfile, field: str, value: str) -> list[DetailRow]:
     sources = [DetailRow(field, value, s.title, s.read_on, s.confidence) for s in profile.sources_of(field)]
-    return sources or [DetailRow(field, value)]
+    return sources or [DetailRow(field, value, "follows from the cores" if field.startswith("dtypes.") else "")]
+
+
+def _wrapped(text: str, first: str, others: str) -> list[str]:
+    wrapped = textwrap.wrap(
+        one_line(text), _COLUMNS, initial_indent=first, subsequent_indent=others, break_on_hyphens=False
+    )
+    return wrapped or [first.rstrip()]
 
 
 def _exact(nbytes: int) -> str:

@@ -27,11 +27,16 @@ class CsvReporter:
     suffix: str = ".csv"
 
     def render(self, report: Report) -> str:
-        table = frame(report)
-        for column in table.columns:
-            table[column] = table[column].map(_neutral, na_action="ignore")
-        text: str = table.to_csv(index=False, lineterminator="\n")
-        return text
+        return csv_text(frame(report))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return `table` as CSV with its texts made harmless to spreadsheets."""
+    harmless = table.copy()
+    for column in harmless.columns:
+        harmless[column] = harmless[column].map(neutral, na_action="ignore")
+    text: str = harmless.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def frame(report: Report) -> pd.DataFrame:
@@ -71,7 +76,8 @@ def _error_row(error: ReportError) -> dict[str, Value]:
     }
 
 
-def _neutral(value: object) -> object:
+def neutral(value: object) -> object:
+    """Return text as one line that no spreadsheet takes for a formula; other values as they are."""
     if not isinstance(value, str):
         return value
     return f"'{one_line(value)}" if value.startswith(_FORMULA_STARTS) else one_line(value)

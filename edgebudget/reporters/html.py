@@ -1,32 +1,35 @@
-"""A self-contained HTML page: no script, nothing loaded from elsewhere, readable on a phone and in the dark."""
+"""A self-contained HTML page: nothing loaded from elsewhere, readable on a phone, in the dark, without its script."""
 
-from dataclasses import dataclass
-from importlib.resources import files
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from edgebudget.printable import one_line
-from edgebudget.report import Report
+from edgebudget.dtypes import DTYPES
+from edgebudget.figures.bars import bar_chart
+from edgebudget.figures.over_time import Peak, figure_data, peak_of, to_script_json
+from edgebudget.figures.page import render_page
+from edgebudget.labels import LABELS
+from edgebudget.profiles.interface import DeviceProfile
+from edgebudget.profiles.show import DetailRow, detail_rows
+from edgebudget.report import Group, OptionKey, Report, key_of, to_draw
 from edgebudget.reporters._parts import (
-    LABELS,
     dtypes,
-    groups,
     headline,
     number,
     peak_op_text,
-    peak_parts,
     shared_reasons,
 )
-from edgebudget.units import format_bytes, format_signed_bytes
-from edgebudget.verdict import CheckResult
+from edgebudget.runtimes import RUNTIMES
+from edgebudget.verdict import CheckResult, Decision
 
-# The same part has the same colour in every bar.
-_STYLES = {
-    "weights": "part-0",
-    "weights and copies while loading": "part-0",
-    "activations": "part-1",
-    "workspace": "part-2",
-    "mapped file": "part-3",
-    "runtime": "part-4",
-}
+SECTIONS = 40
+"""How many models on devices in runtimes have a section of their own; the others have a row an option."""
+
+FIGURE_BYTES = 2_500_000
+"""How much the data of figures may take: with Plotly (2 MB) and the tables a page stays below 6 MB."""
+
+MAIN_KEYS = ("raw_peak_bytes", "peak_low_bytes", "peak_high_bytes", "budget_bytes", "headroom_bytes", "storage_bytes")
+_DECIDING = ("memory.", "storage.", "budget")
 
 
 @dataclass(frozen=True)
@@ -37,63 +40,106 @@ class HtmlReporter:
     suffix: str = ".html"
 
     def render(self, report: Report) -> str:
-        from jinja2 import Environment, StrictUndefined
-
-        # Everything that varies is escaped by Jinja, nothing before it.
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        environment.filters |= {"one_line": one_line, "size": format_bytes, "signed_size": format_signed_bytes}
-        source = files("edgebudget.reporters").joinpath("_templates/report.html").read_text(encoding="utf-8")
-        page = environment.from_string(source).render(
-            report=report,
-            headline=headline(report),
-            groups=groups(report),
-            dtypes=dtypes(report),
-            labels=LABELS,
-            number=number,
-            bars=_bars,
-            meter=_meter,
-            peak_op_text=peak_op_text,
-            shared_reasons=shared_reasons,
+        shown = report.groups()
+        figures, data = _figures(report, shown[:SECTIONS])
+        sized = sum(result.raw_peak_bytes is not None for result in report.results)
+        return render_page(
+            "report.html",
+            {
+                "report": report,
+                "headline": headline(report),
+                "groups": shown,
+                "sections": SECTIONS,
+                "main_keys": MAIN_KEYS,
+                "dtypes": dtypes(report),
+                "labels": LABELS,
+                "number": number,
+                "bar_chart": bar_chart,
+                "figures": figures,
+                "draws": bool(figures),
+                "drawn": len(figures),
+                "left_out_figures": sized - len(figures) if figures else 0,
+                "figure_json": to_script_json(data),
+                "key_of": key_of,
+                "origin_of": lambda group: _origin(report, group),
+                "peak_op_text": peak_op_text,
+                "reasons": _reasons,
+            },
         )
-        return page.rstrip("\n") + "\n"
+
+
+Reasons = list[tuple[str, str]]
+
+
+def _reasons(options: Sequence[CheckResult]) -> tuple[Reasons, Reasons]:
+    """Return what decided each option, and everything else that its verdict says: RAM comes first, then storage."""
+    deciding = [replace(o, reasons=o.reasons[: 1 if o.decision is Decision.GO else 2]) for o in options]
+    first = shared_reasons(deciding)
+    said = {reason for _, reason in first}
+    return first, [(names, reason) for names, reason in shared_reasons(options) if reason not in said]
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """A part of a bar: its style, its word, its bytes, and its share of the bar in percent."""
+class Figure:
+    """One option over time: the id of its data, its peak, whether there is an arena to draw, whether it starts open."""
 
-    style: str
-    word: str
-    nbytes: int
-    percent: str
-
-
-def _bars(option: CheckResult) -> list[Bar]:
-    """Return the parts of the computed peak, as shares of it."""
-    whole_bytes = option.raw_peak_bytes or 1
-    return [
-        Bar(_STYLES[word], word, nbytes, _percent(nbytes, whole_bytes))
-        for word, nbytes in peak_parts(option)
-        if nbytes > 0
-    ]
+    id: str
+    peak: Peak | None
+    planned: bool
+    is_open: bool
 
 
-def _meter(option: CheckResult) -> list[Bar]:
-    """Return the peak's low end and the width of its interval, as shares of the budget or, where it is more, of the
-    high end."""
-    if option.peak_low_bytes is None or option.peak_high_bytes is None or option.budget_bytes is None:
-        return []
-    whole_bytes = max(option.budget_bytes, option.peak_high_bytes, 1)
-    interval_bytes = option.peak_high_bytes - option.peak_low_bytes
-    return [
-        Bar("low", "low end", option.peak_low_bytes, _percent(option.peak_low_bytes, whole_bytes)),
-        Bar("interval", "interval", interval_bytes, _percent(interval_bytes, whole_bytes)),
-        Bar("budget", "budget", option.budget_bytes, _percent(option.budget_bytes, whole_bytes)),
-    ]
+def _figures(report: Report, shown: list[Group]) -> tuple[dict[OptionKey, Figure], dict[str, Mapping[str, object]]]:
+    """Return the figures of the options to draw, with their data by id, as far as `FIGURE_BYTES` go."""
+    within = {key_of(option) for group in shown for option in group.options}
+    wanted = to_draw(result for result in report.results if key_of(result) in within)
+    figures: dict[OptionKey, Figure] = {}
+    data: dict[str, Mapping[str, object]] = {}
+    nbytes = 0
+    for key in wanted:
+        if key not in report.layouts:
+            continue
+        layout = report.layouts[key]
+        drawn = figure_data(layout)
+        nbytes += len(json.dumps(drawn, separators=(",", ":")))
+        if nbytes > FIGURE_BYTES:
+            break
+        name = f"f{len(figures)}"
+        data[name] = drawn
+        figures[key] = Figure(name, peak_of(layout), drawn["arena_bytes"] is not None, is_open=not figures)
+    return figures, data
 
 
-def _percent(nbytes: int, whole_bytes: int) -> str:
-    return f"{100 * nbytes / whole_bytes:.3f}%"
+@dataclass(frozen=True)
+class Origin:
+    """What stands behind the numbers of one group: descriptions, what is not modelled, the profile's sources."""
+
+    runtime: str
+    dtypes: tuple[tuple[str, str], ...]
+    unmodelled: tuple[str, ...]
+    display_name: str
+    estimated: str
+    figures: tuple[DetailRow, ...]
+
+
+def _origin(report: Report, group: Group) -> Origin:
+    profile = report.profiles.get(group.device)
+    known = DTYPES.names()
+    return Origin(
+        runtime=RUNTIMES.get(group.runtime).description if group.runtime in RUNTIMES.names() else "",
+        dtypes=tuple((o.dtype, DTYPES.get(o.dtype).description) for o in group.options if o.dtype in known),
+        unmodelled=tuple(dict.fromkeys(op for option in group.options for op in option.unmodelled_ops)),
+        display_name=profile.display_name if profile else "",
+        estimated=_estimated(profile) if profile else "",
+        figures=tuple(row for row in detail_rows(profile) if row.field.startswith(_DECIDING)) if profile else (),
+    )
+
+
+def _estimated(profile: DeviceProfile) -> str:
+    fields = profile.estimated_fields()
+    if not fields:
+        return "the figures behind its budgets were published or measured."
+    return f"its budgets rest on estimates: {', '.join(fields)}."
 
 
 REPORTER = HtmlReporter()

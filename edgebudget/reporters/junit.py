@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
-from edgebudget.report import Report
-from edgebudget.reporters._parts import LABELS, chosen, number
+from edgebudget.report import Report, chosen
+from edgebudget.reporters._parts import number
 from edgebudget.verdict import CheckResult, Decision
 
 # What XML 1.0 cannot hold even as a character reference

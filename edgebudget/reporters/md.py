@@ -4,13 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebudget.labels import LABELS
 from edgebudget.printable import one_line
-from edgebudget.report import Report
+from edgebudget.report import Group, Report
 from edgebudget.reporters._parts import (
-    LABELS,
-    Group,
     dtypes,
-    groups,
     headline,
     number,
     peak_op_text,
@@ -34,7 +32,7 @@ class MarkdownReporter:
         lines = ["# Memory verdict", "", f"**{escape(headline(report))}**", ""]
         if report.results:
             lines += [*_matrix(report), ""]
-        for group in groups(report):
+        for group in report.groups():
             lines += [*_details(group), ""]
         if report.errors:
             lines += ["## Not estimated", ""]
@@ -52,12 +50,12 @@ def escape(text: str) -> str:
 def _matrix(report: Report) -> list[str]:
     columns = dtypes(report)
     rows = []
-    for group in groups(report):
+    for group in report.groups():
         cells = {option.dtype: _verdict(option) for option in group.options}
         names = (escape(group.model), escape(group.device), escape(group.runtime))
         rows.append([*names, *(cells.get(dtype, "") for dtype in columns)])
     return [
-        *_table(["Model", "Device", "Runtime", *(escape(dtype) for dtype in columns)], rows),
+        *table(["Model", "Device", "Runtime", *(escape(dtype) for dtype in columns)], rows),
         "",
         "Each cell: the verdict, and the high end of the peak. In bold: the option to take.",
     ]
@@ -80,7 +78,7 @@ def _details(group: Group) -> list[str]:
         "",
         f"Batch {first.batch}, inputs {escape(', '.join(first.inputs) or 'none')}.",
         "",
-        *_table(["Part", *(escape(option.dtype) for option in group.options)], rows),
+        *table(["Part", *(escape(option.dtype) for option in group.options)], rows),
         "",
         *reasons,
     ]
@@ -97,7 +95,8 @@ def _peak_op(option: CheckResult) -> str:
     return escape(peak_op_text(option.peak_op)) if option.peak_op else ""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are escaped already."""
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 

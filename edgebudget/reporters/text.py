@@ -10,16 +10,13 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from edgebudget.figures.parts import peak_parts
 from edgebudget.printable import one_line
-from edgebudget.report import Report
+from edgebudget.report import Group, Report, chosen
 from edgebudget.reporters._parts import (
-    Group,
-    chosen,
     dtypes,
-    groups,
     headline,
     peak_op_text,
-    peak_parts,
 )
 from edgebudget.units import format_bytes, format_signed_bytes
 from edgebudget.verdict import CheckResult, Decision
@@ -61,7 +58,7 @@ class TextReporter:
 
 def _tables(report: Report) -> dict[tuple[str, str], list[Group]]:
     tables: dict[tuple[str, str], list[Group]] = {}
-    for group in groups(report):
+    for group in report.groups():
         tables.setdefault((group.device, group.runtime), []).append(group)
     return tables
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
-from edgebudget.planning import Buffer
+from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
-from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
+from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Delegate, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
-from edgebudget.runtimes._xnnpack.quantize import quantize
+from edgebudget.runtimes._xnnpack.quantize import hold, quantize
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -83,9 +83,11 @@ class _ExecutorchXnnpack:
         quantization = quantize(graph, functional, options)
         edge = lower(graph, functional, quantization, element)
         layout = _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
-        if "qb4w" not in quantization.weights.values():
+        if not quantization.weights:
             return layout
-        return replace(layout, notes=(*layout.notes, _GROUPED_NOTE))
+        grouped = "qb4w" in quantization.weights.values()
+        notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
+        return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
 
 
 def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
@@ -109,7 +111,8 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     for delegate in delegates.values():
         stored |= delegate.stored  # the file holds one copy of what several delegates read
     storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
-    timeline, numel = _timeline(edge, steps, delegates, buffers)
+    storage += CALL_FILE_BYTES * sum(step.delegate < 0 for step in steps)
+    timeline, numel, spans = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
         activation_lower_bound_bytes=timeline[peak][2] if timeline else 0,
@@ -125,7 +128,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
         runtime_bytes=runtime_bytes,
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=tuple([(f"{module}: {name}", nbytes) for module, name, nbytes in timeline]),
-        tensors=tuple([LiveTensor(f"crossing {b.id}", b.nbytes, b.first, b.last) for b in buffers]),
+        tensors=_tensors(edge, steps, delegates, plan, spans),
         arena=plan,
         unmodelled_ops=tuple(sorted(edge.unmodelled)),
         notes=_notes(steps),
@@ -142,10 +145,12 @@ def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delega
     for step in steps:
         if step.delegate >= 0:
             delegate = delegates[step.delegate]
+            tabulating = held + delegate.transient_bytes + delegate.table_bytes
             held += delegate.packed_bytes + delegate.structure_bytes
             compiling = held + delegate.transient_bytes
-            heap = max(heap, compiling)
-            resident = max(resident, compiling + sum(delegate.stored.values()) + delegate.program_bytes)
+            heap = max(heap, tabulating, compiling)
+            mapped = delegate.program_bytes + sum(delegate.stored.values())
+            resident = max(resident, tabulating + delegate.program_bytes, compiling + mapped)
     return heap, resident - heap
 
 
@@ -176,8 +181,9 @@ def _constants_outside(edge: EdgeGraph, steps: Sequence[Step]) -> int:
 
 def _timeline(
     edge: EdgeGraph, steps: Sequence[Step], delegates: Mapping[int, Delegate], buffers: Sequence[Buffer]
-) -> tuple[list[tuple[str, str, int]], list[int]]:
-    """Return (module, operator, bytes alive) for every node in the order they run, and the elements alive at each.
+) -> tuple[list[tuple[str, str, int]], list[int], list[range]]:
+    """Return (module, operator, bytes alive) for every node in the order they run, the elements alive at each, and
+    which of the nodes each step is.
 
     What crosses delegates is alive in the arena, what stays within one in the workspace while its node runs.
     """
@@ -190,19 +196,53 @@ def _timeline(
         elements[buffer.last + 1] -= count
     timeline: list[tuple[str, str, int]] = []
     numel: list[int] = []
+    spans: list[range] = []
     alive, count = change[0], elements[0]
     for i, step in enumerate(steps, 1):
         alive += change[i]
         count += elements[i]
+        start = len(timeline)
         if step.delegate < 0:
             timeline.append((step.ops[0].module, step.ops[0].target, alive))
             numel.append(count)
+        else:
+            delegate = delegates[step.delegate]
+            for (module, name), nbytes, held in zip(delegate.names, delegate.alive, delegate.alive_numel, strict=True):
+                timeline.append((module, name, alive + nbytes))
+                numel.append(count + held)
+        spans.append(range(start, len(timeline)))
+    return timeline, numel, spans
+
+
+def _tensors(
+    edge: EdgeGraph,
+    steps: Sequence[Step],
+    delegates: Mapping[int, Delegate],
+    plan: ArenaPlan,
+    spans: Sequence[range],
+) -> tuple[LiveTensor, ...]:
+    """Return what is alive when, by node: first the arena's buffers, then each delegate's values in the workspace,
+    which is drawn behind the arena."""
+    makers = {v: f"{op.module}: {op.target}" for step in steps for op in step.ops for v in op.outputs}
+    inputs = {v: f"input {i}" for i, v in enumerate(edge.inputs)}
+    final = max(spans[-1].stop - 1, 0) if spans else 0
+    begins = [0, *[min(span.start, final) for span in spans], final]  # by step, 0 and the last being the caller's
+    ends = [0, *[max(span.stop - 1, 0) for span in spans], final]
+    tensors = []
+    for buffer, offset in zip(plan.buffers, plan.offsets, strict=True):
+        value = buffer.id if buffer.id >= 0 else ~buffer.id
+        name = inputs.get(value) or makers.get(value, "passed between delegates")
+        first = begins[buffer.first]
+        tensors.append(LiveTensor(name, buffer.nbytes, first, max(first, ends[buffer.last]), offset))
+    for step, span in zip(steps, spans, strict=True):
+        if step.delegate < 0:
             continue
         delegate = delegates[step.delegate]
-        for (module, name), nbytes, held in zip(delegate.names, delegate.alive, delegate.alive_numel, strict=True):
-            timeline.append((module, name, alive + nbytes))
-            numel.append(count + held)
-    return timeline, numel
+        for block in delegate.blocks:
+            module, name = delegate.names[block.first]
+            first, last = span.start + block.first, span.start + block.last
+            tensors.append(LiveTensor(f"{module}: {name}", block.nbytes, first, last, plan.nbytes + block.offset))
+    return tuple(tensors)
 
 
 def _notes(steps: Sequence[Step]) -> tuple[str, ...]:

@@ -51,8 +51,8 @@ class _PyTorch:
         held = hold(option, graph)
         steps = max(len(graph.ops), 1)
         nbytes = held.total_nbytes
-        tensors = [_new(LiveTensor, (name, nbytes[i], first, last)) for i, name, first, last in _lifetimes(graph)]
-        curve = live_bytes(tensors, steps)
+        blocks = [(name, nbytes[i], first, last) for i, name, first, last in _lifetimes(graph)]
+        curve = live_bytes(blocks, steps)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
         quantized = {index for index in held.covered if options[index] in TAKEN}
         add_scratch(graph, options, quantized, kernels_of(target), scratch)
@@ -87,7 +87,7 @@ class _PyTorch:
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
-            tensors=tuple(tensors),
+            tensors=tuple([_new(LiveTensor, (*block, None)) for block in blocks]),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,

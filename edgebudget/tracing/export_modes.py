@@ -38,10 +38,25 @@ class Meta(NamedTuple):
     dtype: str
 
 
-class _Tracker:
-    """Stands where FunctionalTensorMode expects a proxy tracer: it knows no tensor."""
+class _Known:
+    """What FunctionalTensorMode asks a proxy tracer for: the proxy of a tensor, and its node, which is none here."""
 
-    tensor_tracker: Mapping[Tensor, object] = {}
+    node = None
+
+    @property
+    def proxy(self) -> "_Known":
+        return self
+
+
+class _Tracker(dict[Tensor, _Known]):
+    """Stands where FunctionalTensorMode expects a proxy tracer and its `tensor_tracker`: it knows every tensor."""
+
+    @property
+    def tensor_tracker(self) -> "_Tracker":
+        return self
+
+    def __missing__(self, tensor: Tensor) -> _Known:
+        return _Known()
 
 
 class Recorder(TorchDispatchMode):

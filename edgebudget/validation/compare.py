@@ -51,8 +51,12 @@ class Summary:
     bias: float
 
 
-def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, part: str) -> tuple[Comparison, ...]:
+def compare(
+    measurement: Measurement, estimate: MemoryEstimate, family: str, part: str, torchinfo_bytes: int | None = None
+) -> tuple[Comparison, ...]:
     """Return every figure that `measurement` holds, beside what `estimate` says; none where it is Unsupported.
+
+    `torchinfo_bytes` is what torchinfo says of the model, which is in float32 whatever the runtime does.
 
     Heap and process are over the idle process that has the runtime loaded. Where a phase took nothing, or a process
     less than PROCESS_FLOOR_BYTES, the relative error has no meaning and the figure is left out.
@@ -72,7 +76,7 @@ def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, par
             measured,
             estimated,
             machine_of(measurement),
-            _baselines(estimate, layout) if name == "inference heap" else (),
+            _baselines(estimate, layout, torchinfo_bytes) if name == "inference heap" else (),
         )
         for name, measured, estimated in figures
         if measured > 0
@@ -96,20 +100,20 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
             ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
         ]
         processes = [
-            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes + fixed),
-            (
-                "inference process",
-                m.inference_process_bytes,
-                layout.inference_heap_bytes + layout.inference_mapped_bytes + fixed,
-            ),
+            ("load process", m.load_process_bytes, layout.load_resident_bytes + fixed),
+            ("inference process", m.inference_process_bytes, layout.inference_resident_bytes + fixed),
         ]
         figures += [figure for figure in processes if figure[1] >= PROCESS_FLOOR_BYTES]
     return figures
 
 
-def _baselines(estimate: MemoryEstimate, layout: MemoryLayout) -> tuple[tuple[str, int], ...]:
+def _baselines(
+    estimate: MemoryEstimate, layout: MemoryLayout, torchinfo_bytes: int | None
+) -> tuple[tuple[str, int], ...]:
     weights = estimate.parameter_bytes + estimate.buffer_bytes
+    torchinfo = () if torchinfo_bytes is None or estimate.dtype != "float32" else (("torchinfo", torchinfo_bytes),)
     return (
+        *torchinfo,
         ("sum of tensors", weights + layout.activation_total_bytes),
         ("liveness", weights + layout.activation_lower_bound_bytes),
     )

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, machine_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, machine_of, torchinfo_bytes
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.calibrated import Judged
@@ -20,7 +20,8 @@ def compared(measurements: Iterable[Measurement], part: str) -> Iterator[Compari
             made = estimate_of(measurement)
         except EdgeBudgetError:
             continue
-        yield from compare(measurement, made, family_of(measurement.subject.model), part)
+        model = measurement.subject.model
+        yield from compare(measurement, made, family_of(model), part, torchinfo_bytes().get(model))
 
 
 def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> Iterator[Judged]:
@@ -35,8 +36,7 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
         layout = replace(made.layout, runtime_bytes=0)
         isa = measurement.provenance.isa
         calibration = calibrations.find(made.runtime, made.dtype, isa)
-        raw_peak_bytes = replace(made, layout=layout).raw_peak_bytes
-        interval = calibration.interval(layout, isa) if calibration else uncalibrated(raw_peak_bytes)
+        interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
         peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
         measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
         if measured_bytes <= 0:

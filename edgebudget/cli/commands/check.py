@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
 def check(
     models: options.Models = None,
     device: options.Devices = None,
+    profiles: options.Profiles = None,
     dtype: options.Dtypes = "float32,float16,int8",
     runtime: options.Runtimes = "",
     input: options.Inputs = None,
@@ -60,7 +61,7 @@ def check(
         raise UsageError(
             f"stdout takes one format, not {len(reporters)}.", "Name one --format, or give --out a folder."
         )
-    request = options.build_request(device, dtype, runtime, input, batch, calibration, headroom)
+    request = options.build_request(device, dtype, runtime, input, batch, calibration, headroom, profiles)
     if out != "-":
         prepare_folder(Path(out))
     chosen = models or list(MOBILE_SUITE)

@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
 def fit(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="As for check.")],
     device: options.Devices = None,
+    profiles: options.Profiles = None,
     dtype: Annotated[str, typer.Option("--dtype", metavar="NAME", help="The option to start from.")] = "float32",
     runtime: Annotated[
         str,
@@ -37,7 +38,7 @@ def fit(
     from edgebudget.fitting.interface import Case
     from edgebudget.runtimes import RUNTIMES
 
-    request = options.build_request(device, dtype, runtime, input, batch, calibration, headroom)
+    request = options.build_request(device, dtype, runtime, input, batch, calibration, headroom, profiles)
     if len(request.devices) != 1 or len(request.dtypes) != 1 or len(request.runtimes) > 1:
         raise UsageError(
             "fit takes one device, one dtype and one runtime to start from.", "Name one each; it tries the others."

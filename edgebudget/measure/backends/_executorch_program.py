@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebudget.measure.interface import Artefact, Programs, Subject
+from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     from executorch.exir import ExecutorchProgramManager
@@ -50,5 +50,5 @@ def written(
         planned_bytes=tuple(plan.non_const_buffer_sizes[1:]),  # the first is a placeholder, always 0
         delegate_count=delegate_calls,
         outside_ops=dict(sorted(outside.items())),
-        settings={"load_mode": "mmap", **settings},
+        settings={"load_mode": "mmap", "weights": SCATTERED_WEIGHTS, **settings},
     )

@@ -25,16 +25,18 @@ def rounded_nbytes(nbytes: int, alignment: int) -> int:
     return round_up(round_up(nbytes, EXTRA_BYTES), alignment)
 
 
-def arena_bytes(usages: Sequence[Usage]) -> int:
-    """Return the size of the arena that XNNPACK plans for `usages`.
+def plan_arena(usages: Sequence[Usage]) -> tuple[list[int], int]:
+    """Return the offset of each of `usages` in the arena that XNNPACK plans for them, and the arena's size in bytes.
 
     Largest first (a stable sort: glibc's qsort merges), each into the smallest gap that holds it between the blocks
     alive at the same time, else behind them (find_value_alloc_offset). Empty blocks take part in nothing.
     """
-    order = sorted((u for u in usages if u.nbytes), key=lambda u: -u.nbytes)
+    order = sorted([i for i, usage in enumerate(usages) if usage.nbytes], key=lambda i: -usages[i].nbytes)
+    offsets = [0] * len(usages)
     placed: list[tuple[int, int, int, int]] = []  # first, last, start, end
     total = 0
-    for usage in order:
+    for i in order:
+        usage = usages[i]
         first, last, nbytes = usage.first, usage.last, usage.nbytes
         live = sorted([(start, end) for f, t, start, end in placed if f <= last and first <= t])
         offset, smallest, reached = -1, -1, 0
@@ -46,7 +48,8 @@ def arena_bytes(usages: Sequence[Usage]) -> int:
                 reached = end
         if offset < 0:
             offset = reached
+        offsets[i] = offset
         placed.append((first, last, offset, offset + nbytes))
         if offset + nbytes > total:
             total = offset + nbytes
-    return total
+    return offsets, total

@@ -6,18 +6,30 @@ initialize_workspace_values.
 
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
-from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, Usage, arena_bytes, rounded_nbytes
+from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, Usage, plan_arena, rounded_nbytes
 from edgebudget.runtimes._xnnpack.subgraph import Subgraph
 
 _IN_PLACE = frozenset({"unary", "convert", "binary", "copy", "softmax", "reshape"})
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
-    """`nbytes` as allocated, 0 where nothing is planned; bytes and elements alive while each node runs."""
+class Block(NamedTuple):
+    """A value in the workspace: the nodes from which to which it is held, both inclusive, and its offset."""
 
     nbytes: int
+    first: int
+    last: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`nbytes` as allocated, 0 where nothing is planned; `blocks`, the values in it; bytes and elements alive while
+    each node runs."""
+
+    nbytes: int
+    blocks: tuple[Block, ...]
     alive: tuple[int, ...]
     alive_numel: tuple[int, ...]
 
@@ -42,7 +54,8 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
                 break
     count = len(sub.nodes)
     change, elements = [0] * (count + 1), [0] * (count + 1)
-    usages = []
+    usages: list[Usage] = []
+    values: list[tuple[int, int, int]] = []
     # Values are numbered as the nodes that make them are defined, which settles ties.
     for value in sorted(range(len(sizes)), key=first.__getitem__):
         nbytes = sizes[value]
@@ -50,6 +63,7 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
             continue
         start, end = first[value], last[value]
         usages.append(Usage(rounded_nbytes(nbytes, alignment), start, end))
+        values.append((nbytes, start, end))
         numel = nbytes if sub.int8[value] else nbytes // element_bytes
         change[start] += nbytes
         change[end + 1] -= nbytes
@@ -58,9 +72,10 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
     for i, node in enumerate(sub.nodes):
         if node.cost.workspace:
             usages.append(Usage(rounded_nbytes(node.cost.workspace, alignment), i, i))
-    arena = arena_bytes(usages)
+    offsets, arena = plan_arena(usages)
     return Workspace(
         arena + 2 * EXTRA_BYTES if arena else 0,
+        tuple([Block(*value, offset) for value, offset in zip(values, offsets, strict=False)]),
         tuple(accumulate(change[:count])),
         tuple(accumulate(elements[:count])),
     )
