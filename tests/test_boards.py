@@ -35,7 +35,7 @@ CPU implementer\t: 0x41
 CPU architecture: 8
 CPU part\t: 0xd08
 """
-RECIPE = Recipe("trixie", "http://deb.debian.org/debian", ("python3",), "3.13", {"numpy": "2"}, ("ext4",), {})
+RECIPE = Recipe("trixie", ("python3",), "3.13", {"numpy": "2"}, ("ext4",), {})
 
 
 def test_what_a_board_says_of_itself_is_read() -> None:
@@ -49,7 +49,10 @@ def test_what_a_board_says_of_itself_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("names", "packages"),
-    [(("mke2fs",), "e2fsprogs"), (("debootstrap", "qemu-system-aarch64"), "debootstrap qemu-system-arm")],
+    [
+        (("mke2fs",), "e2fsprogs"),
+        (("debootstrap", "qemu-system-aarch64"), "debootstrap debian-archive-keyring qemu-system-arm"),
+    ],
 )
 def test_missing_tools_are_named_with_the_command_that_installs_them(
     names: tuple[str, ...], packages: str, monkeypatch: pytest.MonkeyPatch

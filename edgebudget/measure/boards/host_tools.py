@@ -7,7 +7,7 @@ from edgebudget.errors import MeasurementError
 
 PACKAGES: Mapping[str, str] = {
     "qemu-system-aarch64": "qemu-system-arm",
-    "debootstrap": "debootstrap",
+    "debootstrap": "debootstrap debian-archive-keyring",
     "dpkg-deb": "dpkg",
     "mke2fs": "e2fsprogs",
     "setpriv": "util-linux",

@@ -86,7 +86,7 @@ def _make(recipe: Recipe, tools: Mapping[str, str], making: Path, made: Path, te
     packages, wheels, root = making / "packages", making / "wheels", making / "root"
     tell(f"Fetching the packages of Debian {recipe.suite} for arm64 (about 130 MB, once)")
     _run([tools["debootstrap"], "--download-only", "--arch=arm64", "--variant=minbase",
-          f"--include={','.join(recipe.packages)}", recipe.suite, str(packages), recipe.mirror])  # fmt: skip
+          f"--include={','.join(recipe.packages)}", recipe.suite, str(packages)])  # fmt: skip
     tell(f"Fetching {', '.join(f'{name} {version}' for name, version in recipe.wheels.items())} for aarch64")
     platforms = [flag for tag in pip_platforms() for flag in ("--platform", tag)]
     _run([sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps",

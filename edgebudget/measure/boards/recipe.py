@@ -21,7 +21,6 @@ class Recipe:
     """A Debian release and packages of it for arm64, Python packages for its Python, and the scripts of the guest."""
 
     suite: str
-    mirror: str
     packages: tuple[str, ...]
     python: str
     wheels: Mapping[str, str]
@@ -41,7 +40,6 @@ def recipe() -> Recipe:
     """
     return Recipe(
         suite="trixie",
-        mirror="http://deb.debian.org/debian",
         packages=("python3", "linux-image-arm64", "busybox-static"),
         python="3.13",
         wheels={name: _installed(name) for name in ("executorch", "onnxruntime", "numpy")},
