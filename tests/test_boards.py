@@ -8,6 +8,7 @@ import pytest
 
 from edgebudget.cli import main
 from edgebudget.errors import CalibrationError, MeasurementError, UsageError
+from edgebudget.evidence import DATA, read_measurements
 from edgebudget.measure.boards import host_tools
 from edgebudget.measure.boards.cpio import newc
 from edgebudget.measure.boards.emulated import CORES, EmulatedBoard
@@ -15,9 +16,11 @@ from edgebudget.measure.boards.host_tools import require_tools
 from edgebudget.measure.boards.image import board_image
 from edgebudget.measure.boards.machine import Hardware
 from edgebudget.measure.boards.recipe import Recipe
+from edgebudget.measure.boards.record import OPTIONS
 from edgebudget.measure.campaign import append, recorded
 from edgebudget.measure.facts import parse_facts
 from edgebudget.measure.interface import Board, Failure, Subject
+from edgebudget.measure.suite import SUITE, Part, data_file
 from edgebudget.validation.board_cases import Case, Verified, confusion_table, parse_cases, to_json_line
 from edgebudget.verdict import Decision
 
@@ -140,8 +143,8 @@ def test_what_failed_on_one_board_is_tried_on_another(tmp_path: Path) -> None:
 
 
 CASE = Case(
-    "net", ("1:float32",), "executorch-xnnpack", "float32", "raspberrypi-zero-2-w", "cortex-a53", 512 << 20, "peak", 1.0,
-    10_000_000, 0, False, False, 1.0, 100, 0, "2026-11-21T12:00:00Z", "Linux 6.12", "QEMU 7.2", {"executorch": "1.5"},
+    "net", ("1:float32",), "executorch-xnnpack", "float32", "raspberrypi-zero-2-w", "cortex-a53", 512 << 20, "peak",
+    1.0, 10_000_000, 0, False, False, 1.0, 100, 0, "2026-11-21T12:00:00Z", "Linux 6.12", "QEMU 7.2", {"executorch": "1.5"},
 )  # fmt: skip
 
 
@@ -173,3 +176,13 @@ def test_cases_are_read_as_they_were_written() -> None:
     assert parse_cases(to_json_line(CASE) + "\n", "cases") == (CASE,)
     with pytest.raises(CalibrationError, match=r"^cases:2: not a case"):
         parse_cases(to_json_line(CASE) + "\n{}\n", "cases")
+
+
+@pytest.mark.parametrize("part", ["build", "judge"])
+@pytest.mark.parametrize("core", ["cortex-a53", "cortex-a72"])
+def test_what_is_recorded_of_a_board_is_of_that_board_and_of_its_part(core: str, part: Part) -> None:
+    parts = {entry.model: entry.part for entry in SUITE}
+    measurements = read_measurements([data_file(DATA / core, part)])
+    assert {m.provenance.board.core for m in measurements if m.provenance.board} == {core}
+    assert {parts[m.subject.model] for m in measurements} == {part}
+    assert {(m.subject.backend, m.subject.dtype) for m in measurements} == set(OPTIONS)

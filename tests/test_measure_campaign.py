@@ -135,7 +135,8 @@ def test_killed_and_taken_up_again_each_is_there_once(chain: str, tmp_path: Path
         "from pathlib import Path\nfrom edgebudget.measure.campaign import measure_to_file\n"
         "from edgebudget.measure.interface import Subject\n"
         "from edgebudget.measure.this_machine import ThisMachine\n"
-        f"with ThisMachine() as place:\n    measure_to_file({subjects!r}, place, Path({str(out)!r}), lambda result: None)\n"
+        "with ThisMachine() as place:\n"
+        f"    measure_to_file({subjects!r}, place, Path({str(out)!r}), lambda result: None)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
