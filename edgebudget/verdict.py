@@ -147,7 +147,7 @@ def check(
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
-    if profile.device_class != "mcu":
+    if _ram_decides(profile):
         interval = kept_in_ram(interval, layout)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
@@ -195,6 +195,14 @@ def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
     """
     low = interval.low_bytes / max(interval.peak_bytes, 1)
     return replace(interval, low_bytes=min(interval.low_bytes, floor(kept_bytes(layout) * low)))
+
+
+def _ram_decides(profile: DeviceProfile) -> bool:
+    """Whether the budget is what a board's Linux has available: a limit of one process is another matter, a phone's
+    system ends others first, and a microcontroller has nothing to read a page from again."""
+    memory = profile.memory
+    limits = [limit for limit in (memory.process_limit_bytes, memory.idle_available_bytes) if limit is not None]
+    return profile.device_class in ("sbc", "accelerator", "pc") and memory.idle_available_bytes == min(limits)
 
 
 def kept_bytes(layout: MemoryLayout) -> int:
@@ -256,7 +264,7 @@ def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]
 
 def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:
     """Say what a system does when a peak is beyond the budget: heap stays in RAM, clean pages of files need not."""
-    if interval.high_bytes <= budget_bytes or profile.device_class == "mcu":
+    if interval.high_bytes <= budget_bytes or not _ram_decides(profile):
         return []
     heap_bytes = max(layout.load_heap_bytes, layout.inference_heap_bytes)
     if heap_bytes > budget_bytes:
