@@ -24,10 +24,10 @@ LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate measure-cuda samples bench test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate measure-cuda samples bench test test-slow test-board verify-verdicts fuzz lint clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
 	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
@@ -65,10 +65,16 @@ bench: $(VENV)/.installed-dev ## Times beside torchinfo, torch.export and ExecuT
 	$(BIN)/python -m tests.bench $(ARGS) | tee reports/bench.md
 
 test: $(VENV)/.installed-dev ## The whole test suite
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not board" $(ARGS)
 
 test-slow: $(VENV)/.installed-dev ## What takes longer than minutes
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m "slow and not board" $(ARGS)
+
+test-board: $(VENV)/.installed-dev ## What needs an emulated Arm board: QEMU, debootstrap, a cross-compiler
+	$(BIN)/python -m pytest -m board $(ARGS)
+
+verify-verdicts: $(VENV)/.installed-dev ## Verdicts on emulated boards, their kernel as judge; takes up again what was stopped
+	$(BIN)/python -m edgebudget.validation.verify_verdicts edgebudget/calibration/data/verdicts.jsonl reports/artefacts
 
 fuzz: $(VENV)/.installed-dev ## 10,000 broken and odd device profiles through the command line
 	$(BIN)/python -m pytest -m slow tests/test_profiles_fuzz.py $(ARGS)

@@ -36,12 +36,16 @@ what is measured. The import alone depends on the build, with CUDA or without, a
 
 
 def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
-    """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures."""
+    """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures.
+
+    The idle process holds its inputs, which are the caller's and no part of the runtime.
+    """
     if runtime_of(measurement.subject.backend) == "pytorch":
         return PYTORCH_FIRST_RUN_BYTES
     if runtime_of(measurement.subject.backend) in OVER_AN_IDLE_PROCESS:
         return layout.runtime_bytes
-    idle_bytes = measurement.observation.phases.baseline.process.resident_bytes
+    inputs_bytes = sum(parse_input(text).nbytes for text in measurement.subject.inputs)
+    idle_bytes = measurement.observation.phases.baseline.process.resident_bytes - inputs_bytes
     return max(0, layout.runtime_bytes - idle_bytes)
 
 
@@ -58,8 +62,8 @@ def runtime_of(backend: str) -> str:
 
 def recorded_measurements(part: str) -> tuple[Measurement, ...]:
     """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    path = DATA / f"{part}.jsonl"
-    return parse_measurements(path.read_text("utf-8"), str(path))
+    paths = [DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl"))]  # a folder for each board
+    return tuple(m for path in paths for m in parse_measurements(path.read_text("utf-8"), str(path)))
 
 
 def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
@@ -100,7 +104,7 @@ def is_of_gpu(path: Path) -> bool:
 def footprint_of(measurement: CudaMeasurement) -> CudaFootprint:
     """Return what the caching allocator is estimated to hold for what was measured; raises EdgeBudgetError."""
     subject = measurement.subject
-    return footprint(_traced(subject.model, subject.inputs), DTYPES.get(subject.dtype))
+    return footprint(traced(subject.model, subject.inputs), DTYPES.get(subject.dtype))
 
 
 @cache
@@ -108,6 +112,12 @@ def torchinfo_bytes() -> dict[str, int]:
     """Return torchinfo's "Estimated Total Size" in float32 by model, as recorded by tests/record_torchinfo.py."""
     with TORCHINFO.open(encoding="utf-8", newline="") as file:
         return {row["model"]: int(row["total_bytes"]) for row in csv.DictReader(file)}
+
+
+def machine_of(measurement: Measurement) -> str:
+    """Return what a table calls the machine that was measured on: a board's core, else the instruction set."""
+    board = measurement.provenance.board
+    return board.core if board and board.core else measurement.provenance.isa
 
 
 def family_of(model: str) -> str:
@@ -119,17 +129,20 @@ def estimate_of(measurement: Measurement) -> MemoryEstimate:
     """Return the estimate for what was measured, on the machine it was measured on; raises EdgeBudgetError."""
     subject = measurement.subject
     runtime = runtime_of(subject.backend)
-    return _estimated(subject.model, subject.inputs, subject.dtype, runtime, measurement.provenance.isa)
+    board = measurement.provenance.board
+    target = Target(isa=measurement.provenance.isa, cores=(board.core,) if board and board.core else ())
+    return _estimated(subject.model, subject.inputs, subject.dtype, runtime, target)
 
 
 @cache
-def _estimated(model: str, inputs: tuple[str, ...], dtype: str, runtime: str, isa: str) -> MemoryEstimate:
+def _estimated(model: str, inputs: tuple[str, ...], dtype: str, runtime: str, target: Target) -> MemoryEstimate:
     """Errors and verdicts are worked out from the same estimates: each is made once."""
-    return estimate(_traced(model, inputs), dtype=dtype, runtime=runtime, target=Target(isa=isa))
+    return estimate(traced(model, inputs), dtype=dtype, runtime=runtime, target=target)
 
 
 @cache
-def _traced(model: str, inputs: tuple[str, ...]) -> TracedGraph:
+def traced(model: str, inputs: tuple[str, ...]) -> TracedGraph:
+    """Return the trace of a model with inputs as measurements name them, made once; raises EdgeBudgetError."""
     from edgebudget.sources import load_model
     from edgebudget.tracing import trace
 

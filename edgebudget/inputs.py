@@ -18,6 +18,11 @@ class InputSpec:
     shape: tuple[int, ...]
     dtype: str | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """What the tensor takes; float32 where no dtype was named."""
+        return prod(self.shape) * ITEMSIZE[self.dtype or "float32"]
+
     def __str__(self) -> str:
         text = "x".join(map(str, self.shape)) if self.shape else "scalar"
         return text if self.dtype is None else f"{text}:{self.dtype}"

@@ -147,6 +147,8 @@ def check(
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
+    if _ram_decides(profile):
+        interval = kept_in_ram(interval, layout)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -160,6 +162,7 @@ def check(
         calibration=calibration.id if calibration else None,
         reasons=(
             *_ram_reasons(interval, budget_bytes, phase),
+            *_beyond_reasons(layout, interval, budget_bytes, profile),
             *_limit_reasons(interval, budget_bytes, profile),
             *_storage_reasons(layout.storage_bytes, profile),
             *_accelerator_reasons(estimate, layout, profile),
@@ -182,6 +185,29 @@ def decide(
 def uncalibrated(peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
     return Interval(floor(peak_bytes * UNCALIBRATED_LOW), peak_bytes, ceil(peak_bytes * UNCALIBRATED_HIGH))
+
+
+def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
+    """Return `interval` with a low end that leaves out what a system short of RAM takes back.
+
+    The pages of a mapped file that loading reads once, and those of the runtime's code, are clean: Linux drops them and
+    reads them again. The heap has to stay, and the weights in mapped pages that every run reads.
+    """
+    low = interval.low_bytes / max(interval.peak_bytes, 1)
+    return replace(interval, low_bytes=min(interval.low_bytes, floor(kept_bytes(layout) * low)))
+
+
+def _ram_decides(profile: DeviceProfile) -> bool:
+    """Whether the budget is what a board's Linux has available: a limit of one process is another matter, a phone's
+    system ends others first, and a microcontroller has nothing to read a page from again."""
+    memory = profile.memory
+    limits = [limit for limit in (memory.process_limit_bytes, memory.idle_available_bytes) if limit is not None]
+    return profile.device_class in ("sbc", "accelerator", "pc") and memory.idle_available_bytes == min(limits)
+
+
+def kept_bytes(layout: MemoryLayout) -> int:
+    """Return what of a layout has to be in RAM for it to load and to run without reading its file again and again."""
+    return max(layout.load_heap_bytes, layout.inference_heap_bytes + layout.inference_mapped_bytes)
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
@@ -234,6 +260,19 @@ def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]
         return [f"{short}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
     spare = f"Fits in RAM with {_size(-high_over_bytes)} to spare"
     return [f"{spare}: the peak, at {phase}, is {_size(interval.high_bytes)} at worst."]
+
+
+def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:
+    """Say what a system does when a peak is beyond the budget: heap stays in RAM, clean pages of files need not."""
+    if interval.high_bytes <= budget_bytes or not _ram_decides(profile):
+        return []
+    heap_bytes = max(layout.load_heap_bytes, layout.inference_heap_bytes)
+    if heap_bytes > budget_bytes:
+        return [f"The heap alone is {_size(heap_bytes)}: without swap the system ends the process."]
+    return [
+        f"The heap, {_size(heap_bytes)}, fits; the rest are pages of the model's file and of the runtime, which the "
+        "system can drop and read again: short of RAM it is slowed before it is ended."
+    ]
 
 
 def _limit_reasons(interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:

@@ -14,6 +14,7 @@ from edgebudget.measure import BACKENDS
 from edgebudget.measure.campaign import failures_path, measure, measure_to_file, recorded
 from edgebudget.measure.interface import Failure, Measurement, Subject
 from edgebudget.measure.records import parse_failures, parse_measurements
+from edgebudget.measure.this_machine import ThisMachine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,7 @@ def test_every_backend_keeps_the_contract(name: str) -> None:
     assert backend.dtypes[0] == "float32"
     assert backend.runs >= 2
     assert "torch" in backend.packages
+    assert set(backend.runs_on) <= {*backend.packages, "numpy"}
 
 
 def test_what_starts_the_workers_stays_free_of_torch() -> None:
@@ -65,7 +67,7 @@ def test_a_missing_package_names_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # type: ignore[arg-type]  # how Python says: not importable
     with pytest.raises(MissingExtraError, match=rf"'{name}' needs the package '{package}'.*edgebudget\[{extra}\]"):
-        list(measure([Subject(*KEYWORD, name, "float32")]))
+        list(measure([Subject(*KEYWORD, name, "float32")], ThisMachine()))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,8 @@ def test_the_allocator_of_pytorch_to_the_byte_and_resuming(chain: str, tmp_path:
     good = Subject(chain, (f"{numel}:float32",), "pytorch-cpu", "float32")
     bad = Subject("no_such_model", ("1:float32",), "pytorch-cpu", "float32")
     told: list[Measurement | Failure] = []
-    measure_to_file([good, bad, good], out, told.append)
+    with ThisMachine() as place:
+        measure_to_file([good, bad, good], place, out, told.append)
     assert [result.subject for result in told] == [good, bad]
 
     (measurement,) = parse_measurements(out.read_text())
@@ -97,7 +100,8 @@ def test_the_allocator_of_pytorch_to_the_byte_and_resuming(chain: str, tmp_path:
     before = out.read_text()
     out.write_text(before + before[: len(before) // 2])
     told.clear()
-    measure_to_file([good, bad], out, told.append)
+    with ThisMachine() as place:
+        measure_to_file([good, bad], place, out, told.append)
     assert told == []
     assert out.read_text() == before
 
@@ -106,7 +110,7 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.jsonl"
     path.write_text("dear diary\n")
     with pytest.raises(CalibrationError, match=r"notes\.jsonl:1: not JSON"):
-        recorded(path)
+        recorded(path, None)
     assert path.read_text() == "dear diary\n"
 
 
@@ -115,7 +119,8 @@ def test_a_crash_fails_one_and_the_rest_go_on(tmp_path: Path) -> None:
     path = tmp_path / "models.py"
     path.write_text("import os, torch\ndef crash():\n    os._exit(7)\ndef fine():\n    return torch.nn.Identity()\n")
     subjects = [Subject(f"{path}:{name}", ("4:float32",), "pytorch-cpu", "float32") for name in ("crash", "fine")]
-    crashed, fine = measure(subjects)
+    with ThisMachine() as place:
+        crashed, fine = measure(subjects, place)
     assert isinstance(crashed, Failure)
     assert "ended with 7" in crashed.reason
     assert isinstance(fine, Measurement)
@@ -129,7 +134,9 @@ def test_killed_and_taken_up_again_each_is_there_once(chain: str, tmp_path: Path
     code = (
         "from pathlib import Path\nfrom edgebudget.measure.campaign import measure_to_file\n"
         "from edgebudget.measure.interface import Subject\n"
-        f"measure_to_file({subjects!r}, Path({str(out)!r}), lambda result: None)\n"
+        "from edgebudget.measure.this_machine import ThisMachine\n"
+        "with ThisMachine() as place:\n"
+        f"    measure_to_file({subjects!r}, place, Path({str(out)!r}), lambda result: None)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True
@@ -139,8 +146,9 @@ def test_killed_and_taken_up_again_each_is_there_once(chain: str, tmp_path: Path
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert len(recorded(out)) >= 1
-    measure_to_file(subjects, out, lambda result: None)
+    assert len(recorded(out, None)) >= 1
+    with ThisMachine() as place:
+        measure_to_file(subjects, place, out, lambda result: None)
     assert [measurement.subject for measurement in parse_measurements(out.read_text())] == subjects
 
 
@@ -150,7 +158,8 @@ def keyword() -> dict[tuple[str, str], Measurement]:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     subjects = [Subject(*KEYWORD, name, dtype) for name, backend in BACKENDS for dtype in backend.dtypes]
-    results = list(measure(subjects))
+    with ThisMachine() as place:
+        results = list(measure(subjects, place))
     assert [result for result in results if isinstance(result, Failure)] == []
     return {
         (result.subject.backend, result.subject.dtype): result for result in results if isinstance(result, Measurement)
@@ -189,7 +198,8 @@ def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Mea
 @pytest.mark.slow
 def test_the_heap_of_a_runner_repeats_to_the_byte(keyword: dict[tuple[str, str], Measurement]) -> None:
     subject = keyword["executorch", "float32"].subject
-    (again,) = measure([subject])
+    with ThisMachine() as place:
+        (again,) = measure([subject], place)
     assert isinstance(again, Measurement)
     before, after = keyword["executorch", "float32"].observation.phases, again.observation.phases
     assert [p.heap for p in (before.baseline, before.load, before.first_inference, before.steady_inference)] == [

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-TARGETS = set(re.findall(r"^([a-z]+):.*## ", MAKEFILE, re.M))
+TARGETS = set(re.findall(r"^([a-z-]+):.*## ", MAKEFILE, re.M))
 
 
 def normal(requirement: str) -> str:
@@ -18,7 +18,7 @@ def normal(requirement: str) -> str:
 
 
 def test_the_readme_names_targets_that_exist() -> None:
-    named = set(re.findall(r"^\s*make ([a-z]+)", README, re.M))
+    named = set(re.findall(r"^\s*make ([a-z-]+)", README, re.M))
     assert {"check", "compare", "test"} <= named <= TARGETS
 
 

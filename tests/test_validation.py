@@ -43,7 +43,7 @@ def test_figures_of_different_runtimes_and_dtypes_stay_apart() -> None:
 
 def test_a_verdict_is_false_when_the_peak_lies_above_the_interval() -> None:
     interval = Interval(90, 100, 110)
-    judged = [Judged("net", "pytorch", "float32", measured, interval) for measured in (89, 90, 110, 111)]
+    judged = [Judged("net", "x86-64", "pytorch", "float32", measured, interval) for measured in (89, 90, 110, 111)]
     assert [one.false_go for one in judged] == [False, False, False, True]
     assert [one.covered for one in judged] == [False, True, True, False]
     (verdicts,) = summarize_verdicts(judged)
@@ -52,8 +52,8 @@ def test_a_verdict_is_false_when_the_peak_lies_above_the_interval() -> None:
 
 def test_tables_name_what_is_in_them() -> None:
     one = replace(comparison(100, 110), baselines=(("sum of tensors", 500),))
-    assert "| pytorch | float32 | load heap | 1 | 10.0% | 10.0% | 10% (net) | +10.0% |" in error_table([one])
-    assert "| pytorch | float32 | sum of tensors | 1 | 400.0% | 400% |" in baseline_table([one])
+    assert "| x86-64 | pytorch | float32 | load heap | 1 | 10.0% | 10.0% | 10% (net) | +10.0% |" in error_table([one])
+    assert "| x86-64 | pytorch | float32 | sum of tensors | 1 | 400.0% | 400% |" in baseline_table([one])
 
 
 def test_the_readme_holds_the_table_that_the_code_gives() -> None:

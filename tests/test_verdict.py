@@ -245,6 +245,23 @@ def test_storage_has_its_headroom() -> None:
 
 
 @pytest.mark.parametrize(
+    ("available", "decision", "said"),
+    [
+        (1250, GO, None),
+        (1249, MARGINAL, "The heap, 800 bytes, fits; the rest are pages"),
+        (630, MARGINAL, "The heap alone is 800 bytes: without swap the system ends the process."),
+        (629, NO_GO, "The heap alone is 800 bytes: without swap the system ends the process."),
+    ],
+)
+def test_short_of_ram_a_board_reads_clean_pages_again(available: int, decision: Decision, said: str | None) -> None:
+    """The heap of 800 and the 40 that every run reads have to stay, three quarters of them at best: 630."""
+    profile = with_memory(idle_available_bytes=available, process_limit_bytes=None)
+    assert check(estimated(), profile, calibrations=NONE).decision is decision
+    assert (said or "") in reasons(profile)
+    assert ("The heap" in reasons(profile)) is (said is not None)
+
+
+@pytest.mark.parametrize(
     ("available", "ceiling", "said"),
     [
         (750, 1250, None),  # the low end fits: what the budget says is enough
@@ -255,7 +272,8 @@ def test_storage_has_its_headroom() -> None:
 )
 def test_a_phone_has_three_zones(available: int, ceiling: int | None, said: str | None) -> None:
     """What was seen available, the ceiling of one process, and what is above it; the peak is 750 to 1,250."""
-    profile = with_memory(idle_available_bytes=available, process_limit_bytes=ceiling)
+    memory = replace(PROFILE.memory, idle_available_bytes=available, process_limit_bytes=ceiling)
+    profile = replace(PROFILE, memory=memory, device_class="phone")
     result = check(estimated(), profile, calibrations=NONE)
     assert result.decision is (NO_GO if available < 750 else MARGINAL)
     assert ("One process may have" in reasons(profile)) is (said is not None and said.startswith("One"))

@@ -5,16 +5,19 @@ from functools import cache
 from pathlib import Path
 
 from edgebudget.calibration.store import shipped
-from edgebudget.evidence import recorded_gpu_measurements, recorded_measurements
+from edgebudget.evidence import DATA, recorded_gpu_measurements, recorded_measurements
+from edgebudget.validation.board_cases import boards_of, confusion_table, parse_cases
 from edgebudget.validation.compare import Comparison
 from edgebudget.validation.document import document
 from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 from edgebudget.validation.table import error_table
+from edgebudget.validation.verify_verdicts import verified
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 REPORT = ROOT / "reports" / "validation.md"
 BLOCK = re.compile(r"(<!-- error table: begin[^>]*-->\n)(.*?)(<!-- error table: end -->)", re.DOTALL)
+VERDICTS = re.compile(r"(<!-- verdict table: begin[^>]*-->\n)(.*?)(<!-- verdict table: end -->)", re.DOTALL)
 
 
 @cache
@@ -31,7 +34,15 @@ def report() -> str:
     return document(measurements, comparisons(), verdicts, with_models=True)
 
 
+def verdicts() -> str:
+    """Return what a check of today says of the recorded cases on boards, beside how they ended."""
+    cases = parse_cases((DATA / "verdicts.jsonl").read_text(encoding="utf-8"), "verdicts.jsonl")
+    return f"{len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}"
+
+
 def readme() -> str:
-    """Return the README with today's error table in its block."""
-    table = error_table(comparisons())
-    return BLOCK.sub(lambda block: f"{block[1]}\n{table}\n{block[3]}", README.read_text(encoding="utf-8"))
+    """Return the README with today's tables in their blocks."""
+    text = README.read_text(encoding="utf-8")
+    for block, table in ((BLOCK, error_table(comparisons())), (VERDICTS, verdicts())):
+        text = block.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[3]}", text)  # type: ignore[misc]
+    return text

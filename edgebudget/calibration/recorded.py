@@ -53,8 +53,12 @@ def pair_of(measurement: Measurement) -> Pair | None:
 
 
 def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[str], None]) -> tuple[Fit, ...]:
-    """Return a fit for each runtime and dtype that `measurements` support; `tell` hears why one is left out."""
-    groups: dict[tuple[str, str], list[tuple[Measurement, Pair]]] = {}
+    """Return a fit for each runtime, dtype and instruction set that `measurements` support.
+
+    Of several machines with one instruction set the one with the most measurements speaks for it, the first of equals;
+    `tell` hears of it, and why a fit is left out.
+    """
+    groups: dict[tuple[str, str, str], dict[str, list[tuple[Measurement, Pair]]]] = {}
     for measurement in measurements:
         try:
             pair = pair_of(measurement)
@@ -62,10 +66,14 @@ def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[s
             tell(f"{measurement.subject.model}: {error}")
             continue
         if pair is not None:
-            key = (runtime_of(measurement.subject.backend), measurement.subject.dtype)
-            groups.setdefault(key, []).append((measurement, pair))
+            where = measurement.provenance
+            key = (runtime_of(measurement.subject.backend), measurement.subject.dtype, where.isa)
+            groups.setdefault(key, {}).setdefault(where.cpu, []).append((measurement, pair))
     fits = []
-    for (runtime, dtype), members in sorted(groups.items()):
+    for (runtime, dtype, isa), machines in sorted(groups.items()):
+        cpu, members = max(machines.items(), key=lambda machine: len(machine[1]))
+        if len(machines) > 1:
+            tell(f"{runtime} {dtype} on {isa} is fitted to {cpu}, which has the most measurements of {len(machines)}.")
         try:
             origin = origin_of([measurement for measurement, _ in members], runtime, dtype)
             fits.append(fit([pair for _, pair in members], origin, level))

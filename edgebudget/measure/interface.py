@@ -1,6 +1,6 @@
 """What a measurement is, and what a backend does: a model becomes an artefact, a fresh process loads and runs it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -104,9 +104,22 @@ class Observation:
     allocator: AllocatorCount | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A board that was measured on: its core (`cortex-a72`, empty where unknown), the RAM that its kernel has, and what
+    emulates it, None for real hardware."""
+
+    core: str
+    ram_bytes: int
+    emulator: str | None
+
+
 @dataclass(frozen=True)
 class Provenance:
-    """Where a measurement comes from. Two may be compared when all but `measured_at` is the same."""
+    """Where a measurement comes from. Two may be compared when all but `measured_at` is the same.
+
+    `board` is None for the machine that measured.
+    """
 
     measured_at: str
     versions: Mapping[str, str]
@@ -119,6 +132,7 @@ class Provenance:
     threads: int
     runs: int
     worker: str
+    board: Board | None = None
 
 
 @dataclass(frozen=True)
@@ -160,10 +174,19 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be measured, and why, in one sentence."""
+    """What could not be measured, on which board, and why, in one sentence."""
 
     subject: Subject
     reason: str
+    board: Board | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What a worker is started with, where it runs. The runner is asked for only when it is needed: it is compiled."""
+
+    python: str
+    executorch_runner: Callable[[], str]
 
 
 class Backend(Protocol):
@@ -180,6 +203,11 @@ class Backend(Protocol):
     @property
     def packages(self) -> tuple[str, ...]:
         """The distributions whose versions a measurement depends on."""
+        ...
+
+    @property
+    def runs_on(self) -> tuple[str, ...]:
+        """The distributions that must be where the worker runs."""
         ...
 
     @property
@@ -200,6 +228,9 @@ class Backend(Protocol):
         """Return the artefact for a model that is built for real, written below `folder`."""
         ...
 
-    def command(self, subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
-        """Return the command line of a worker that loads the artefact, runs it, and prints an observation as JSON."""
+    def command(self, subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
+        """Return the command line of a worker that loads the artefact, runs it, and prints an observation as JSON.
+
+        `path` is where the artefact lies for the worker.
+        """
         ...

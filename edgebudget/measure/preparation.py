@@ -12,6 +12,7 @@ from types import TracebackType
 from edgebudget.measure.environment import preparation_environment
 from edgebudget.measure.interface import Artefact, Failure, Subject
 
+PREPARE_SECONDS = 900.0
 MODELS_PER_PROCESS = 10  # exporters keep what they traced: a process that goes on for ever only grows
 
 

@@ -12,6 +12,7 @@ from edgebudget.measure.interface import (
     SCHEMA_VERSION,
     AllocatorCount,
     Artefact,
+    Board,
     Failure,
     HeapCount,
     Measurement,
@@ -67,7 +68,8 @@ def parse_observation(text: str) -> Observation:
 
 def failure_line(failure: Failure) -> str:
     """Return one line, without its end."""
-    return json.dumps({**asdict(failure.subject), "reason": failure.reason}, separators=(",", ":"))
+    board = asdict(failure.board) if failure.board else None
+    return json.dumps({**asdict(failure.subject), "reason": failure.reason, "board": board}, separators=(",", ":"))
 
 
 def parse_failures(text: str) -> tuple[Failure, ...]:
@@ -75,7 +77,7 @@ def parse_failures(text: str) -> tuple[Failure, ...]:
     failures = []
     for line in filter(str.strip, text.splitlines()):
         record = json.loads(line)
-        failures.append(Failure(_subject(record), record["reason"]))
+        failures.append(Failure(_subject(record), record["reason"], _board(record)))
     return tuple(failures)
 
 
@@ -117,12 +119,19 @@ def _measurement(record: Mapping) -> Measurement:  # type: ignore[type-arg]
         parameter_numel=record["parameter_numel"],
         artefact=Artefact(**{**artefact, "planned_bytes": None if planned is None else tuple(planned)}),
         observation=_observation(record),
-        provenance=Provenance(**{**provenance, "cpu_features": tuple(provenance["cpu_features"])}),
+        provenance=Provenance(
+            **{**provenance, "cpu_features": tuple(provenance["cpu_features"]), "board": _board(provenance)}
+        ),
     )
 
 
 def _subject(record: Mapping) -> Subject:  # type: ignore[type-arg]
     return Subject(record["model"], tuple(record["inputs"]), record["backend"], record["dtype"])
+
+
+def _board(record: Mapping) -> Board | None:  # type: ignore[type-arg]
+    board = record.get("board")  # lines written before there were boards do not have it
+    return Board(**board) if board else None
 
 
 def _observation(record: Mapping) -> Observation:  # type: ignore[type-arg]

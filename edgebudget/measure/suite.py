@@ -14,6 +14,7 @@ from typing import Literal
 
 from edgebudget.measure.campaign import measure_to_files
 from edgebudget.measure.interface import Failure, Measurement, Subject
+from edgebudget.measure.this_machine import ThisMachine
 
 Kind = Literal["cnn", "transformer", "segmentation", "video", "recurrent", "text", "audio", "enhancement"]
 Part = Literal["build", "judge"]
@@ -182,4 +183,5 @@ def record(entries: Sequence[Entry], folder: Path, tell: Callable[[Measurement |
     Calls `tell` after each; raises what `measure_to_file` raises.
     """
     parts = {subject: entry.part for entry in entries for subject in entry.subjects()}
-    measure_to_files({subject: data_file(folder, part) for subject, part in parts.items()}, tell)
+    with ThisMachine() as place:
+        measure_to_files({subject: data_file(folder, part) for subject, part in parts.items()}, place, tell)

@@ -24,12 +24,14 @@ from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 
-X86_RUNTIME_BYTES = int(6.6 * 2**20)
-"""Pages of a standalone C++ process on x86-64 Linux: 5.6 MiB before it loads a model, 0.5 to 1.6 MiB of code touched
-while it loads and runs one (six recorded programs)."""
+X86_RUNTIME_BYTES = int(6.4 * 2**20)
+"""Pages of a standalone C++ process on x86-64 Linux: 5.1 MiB before it loads a model, and code touched while it loads
+and runs one: 0.9 to 1.4 MiB at loading, 1.5 to 1.7 MiB at inference (medians of 36 recorded models to build on, float32
+and int8)."""
 
-ARM_RUNTIME_BYTES = int(5.3 * 2**20)
-"""The same on 64-bit Arm Linux: 2.4 MiB before, 2.6 to 3.6 MiB of code touched (six recorded programs)."""
+ARM_RUNTIME_BYTES = int(5.7 * 2**20)
+"""The same on 64-bit Arm Linux (Debian 13, pages of 4 KiB): 4.6 MiB before, and 0.7 to 1.2 MiB at loading, 1.0 to 1.1
+MiB at inference."""
 
 METHOD_BYTES = 4000
 """What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its

@@ -12,6 +12,7 @@ class Judged:
     """The measured peak of a process over the idle runtime, and the interval that was given for it."""
 
     model: str
+    machine: str
     runtime: str
     dtype: str
     measured_bytes: int
@@ -36,6 +37,7 @@ class Judged:
 class Verdicts:
     """How the intervals of one runtime and dtype did over a set of models."""
 
+    machine: str
     runtime: str
     dtype: str
     count: int
@@ -47,14 +49,14 @@ class Verdicts:
 
 
 def summarize_verdicts(judged: Sequence[Judged]) -> tuple[Verdicts, ...]:
-    """Return errors, coverage and false GO by runtime and dtype, in the order they first appear."""
-    groups: dict[tuple[str, str], list[Judged]] = {}
+    """Return errors, coverage and false GO by machine, runtime and dtype, in the order they first appear."""
+    groups: dict[tuple[str, str, str], list[Judged]] = {}
     for one in judged:
-        groups.setdefault((one.runtime, one.dtype), []).append(one)
+        groups.setdefault((one.machine, one.runtime, one.dtype), []).append(one)
     return tuple(_verdicts(key, group) for key, group in groups.items())
 
 
-def _verdicts(key: tuple[str, str], group: Sequence[Judged]) -> Verdicts:
+def _verdicts(key: tuple[str, str, str], group: Sequence[Judged]) -> Verdicts:
     errors = sorted(abs(one.error) for one in group)
     return Verdicts(
         *key,

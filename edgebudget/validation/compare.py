@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.evidence import fixed_bytes
+from edgebudget.evidence import fixed_bytes, machine_of
 from edgebudget.graph import Role
 from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
@@ -28,6 +28,7 @@ class Comparison:
     figure: str
     measured_bytes: int
     estimated_bytes: int
+    machine: str = "x86-64"
     baselines: tuple[tuple[str, int], ...] = ()  # what simpler methods say for the same figure
 
     @property
@@ -40,6 +41,7 @@ class Comparison:
 class Summary:
     """The errors of one figure over a set of models, as fractions; `bias` is the median of the signed errors."""
 
+    machine: str
     runtime: str
     dtype: str
     figure: str
@@ -75,6 +77,7 @@ def compare(
             name,
             measured,
             estimated,
+            machine_of(measurement),
             _baselines(estimate, layout, torchinfo_bytes) if name == "inference heap" else (),
         )
         for name, measured, estimated in figures
@@ -146,19 +149,21 @@ def _baselines(
 
 
 def summarize(comparisons: Sequence[Comparison]) -> tuple[Summary, ...]:
-    """Return the errors by runtime, then dtype in the order of precision, then figure."""
-    groups: dict[tuple[str, str, str], list[Comparison]] = {}
+    """Return the errors by machine, then runtime, then dtype in the order of precision, then figure."""
+    groups: dict[tuple[str, str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
-        groups.setdefault((comparison.runtime, comparison.dtype, comparison.figure), []).append(comparison)
-    return tuple(_summary(key, groups[key]) for key in sorted(groups, key=_order))
+        key = (comparison.machine, comparison.runtime, comparison.dtype, comparison.figure)
+        groups.setdefault(key, []).append(comparison)
+    machines = list(dict.fromkeys(comparison.machine for comparison in comparisons))
+    ordered = sorted(groups, key=lambda key: (machines.index(key[0]), *_order(key[1], key[2], key[3])))
+    return tuple(_summary(key, groups[key]) for key in ordered)
 
 
-def _order(key: tuple[str, str, str]) -> tuple[str, int, str, int]:
-    runtime, dtype, figure = key
+def _order(runtime: str, dtype: str, figure: str) -> tuple[str, int, str, int]:
     return (runtime, DTYPES_IN_ORDER.index(dtype) if dtype in DTYPES_IN_ORDER else 99, dtype, FIGURES.index(figure))
 
 
-def _summary(key: tuple[str, str, str], group: Sequence[Comparison]) -> Summary:
+def _summary(key: tuple[str, str, str, str], group: Sequence[Comparison]) -> Summary:
     worst = max(group, key=lambda c: abs(c.error))
     sizes = sorted(abs(c.error) for c in group)
     return Summary(

@@ -5,7 +5,15 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, footprint_of, has_process, torchinfo_bytes
+from edgebudget.evidence import (
+    estimate_of,
+    family_of,
+    fixed_bytes,
+    footprint_of,
+    has_process,
+    machine_of,
+    torchinfo_bytes,
+)
 from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
@@ -55,4 +63,6 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
         measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
         if measured_bytes <= 0:
             continue
-        yield Judged(measurement.subject.model, made.runtime, made.dtype, measured_bytes, interval)
+        yield Judged(
+            measurement.subject.model, machine_of(measurement), made.runtime, made.dtype, measured_bytes, interval
+        )

@@ -10,8 +10,8 @@ from edgebudget.validation.compare import Comparison, Summary, summarize
 def error_table(comparisons: Sequence[Comparison]) -> str:
     """Return a row a runtime, dtype and figure: the number of models, and median, p95, worst and signed errors."""
     lines = [
-        "| runtime | dtype | figure | models | median | p95 | worst | bias |",
-        "|---|---|---|--:|--:|--:|--:|--:|",
+        "| on | runtime | dtype | figure | models | median | p95 | worst | bias |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|",
     ]
     lines += [_row(s) for s in summarize(comparisons)]
     return "\n".join(lines) + "\n"
@@ -19,7 +19,7 @@ def error_table(comparisons: Sequence[Comparison]) -> str:
 
 def _row(s: Summary) -> str:
     return (
-        f"| {s.runtime} | {s.dtype} | {s.figure} | {s.count} | {s.median:.1%} | {s.p95:.1%} | "
+        f"| {s.machine} | {s.runtime} | {s.dtype} | {s.figure} | {s.count} | {s.median:.1%} | {s.p95:.1%} | "
         f"{s.worst:.0%} ({s.worst_model.rpartition(':')[2]}) | {s.bias:+.1%} |"
     )
 
@@ -27,35 +27,36 @@ def _row(s: Summary) -> str:
 def baseline_table(comparisons: Sequence[Comparison]) -> str:
     """Return the same figure, the heap at inference, by edgebudget and by simpler methods: median and worst error."""
     lines = [
-        "| runtime | dtype | method | models | median | worst |",
-        "|---|---|---|--:|--:|--:|",
+        "| on | runtime | dtype | method | models | median | worst |",
+        "|---|---|---|---|--:|--:|--:|",
         *_baseline_rows(comparisons),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _baseline_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
-    groups: dict[tuple[str, str], list[Comparison]] = {}
+    groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
         if comparison.baselines:
-            groups.setdefault((comparison.runtime, comparison.dtype), []).append(comparison)
-    for (runtime, dtype), group in groups.items():
+            groups.setdefault((comparison.machine, comparison.runtime, comparison.dtype), []).append(comparison)
+    for (machine, runtime, dtype), group in groups.items():
         methods: dict[str, list[float]] = {"edgebudget": [abs(c.error) for c in group]}
         for comparison in group:
             for method, nbytes in comparison.baselines:
                 methods.setdefault(method, []).append(abs(nbytes / comparison.measured_bytes - 1))
+        where = f"| {machine} | {runtime} | {dtype}"
         for method, errors in methods.items():
-            yield f"| {runtime} | {dtype} | {method} | {len(errors)} | {median(errors):.1%} | {max(errors):.0%} |"
+            yield f"{where} | {method} | {len(errors)} | {median(errors):.1%} | {max(errors):.0%} |"
 
 
 def verdict_table(verdicts: Sequence[Verdicts]) -> str:
     """Return a row a runtime and dtype: the error of the calibrated peak, how many intervals held, false GO."""
     lines = [
-        "| runtime | dtype | models | median | p95 | worst | interval held | false GO |",
-        "|---|---|--:|--:|--:|--:|--:|--:|",
+        "| on | runtime | dtype | models | median | p95 | worst | interval held | false GO |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {v.runtime} | {v.dtype} | {v.count} | {v.median:.1%} | {v.p95:.1%} | {v.worst:.0%} | "
+        f"| {v.machine} | {v.runtime} | {v.dtype} | {v.count} | {v.median:.1%} | {v.p95:.1%} | {v.worst:.0%} | "
         f"{v.covered} of {v.count} | {v.false_go} |"
         for v in verdicts
     ]
@@ -64,9 +65,12 @@ def verdict_table(verdicts: Sequence[Verdicts]) -> str:
 
 def model_table(comparisons: Sequence[Comparison]) -> str:
     """Return a row a model and figure, largest error first."""
-    lines = ["| model | runtime | dtype | figure | measured | estimated | error |", "|---|---|---|---|--:|--:|--:|"]
+    lines = [
+        "| model | on | runtime | dtype | figure | measured | estimated | error |",
+        "|---|---|---|---|---|--:|--:|--:|",
+    ]
     lines += [
-        f"| {c.model.rpartition(':')[2]} | {c.runtime} | {c.dtype} | {c.figure} | {c.measured_bytes:,} | "
+        f"| {c.model.rpartition(':')[2]} | {c.machine} | {c.runtime} | {c.dtype} | {c.figure} | {c.measured_bytes:,} | "
         f"{c.estimated_bytes:,} | {c.error:+.1%} |"
         for c in sorted(comparisons, key=lambda c: -abs(c.error))
     ]

@@ -13,6 +13,9 @@ from edgebudget.errors import UsageError
 
 if TYPE_CHECKING:
     from edgebudget.measure.interface import Failure, Measurement, Subject
+    from edgebudget.measure.place import Place
+
+DEFAULT_MEMORY_MIB = 2048
 
 
 def register(app: typer.Typer) -> None:
@@ -38,6 +41,28 @@ def measure(
         typer.Option("--dtype", metavar="LIST", help="Comma list. Default: all of each backend.", show_default=False),
     ] = "",
     inputs: options.Inputs = None,
+    board: Annotated[
+        str,
+        typer.Option(
+            "--board",
+            metavar="CORE",
+            help="Run on an emulated board: cortex-a53, cortex-a72 or cortex-a76.",
+            show_default=False,
+        ),
+    ] = "",
+    memory: Annotated[
+        int | None,
+        typer.Option("--memory", metavar="MiB", min=128, help="RAM of the emulated board.  [default: 2048]"),
+    ] = None,
+    ssh: Annotated[
+        str,
+        typer.Option(
+            "--ssh",
+            metavar="DESTINATION",
+            help="Run on a real board, reached by 'ssh DESTINATION': user@host, or with options before it.",
+            show_default=False,
+        ),
+    ] = "",
     out: Annotated[
         str,
         typer.Option(
@@ -51,6 +76,7 @@ def measure(
 ) -> int:
     """Run models for real, each in a fresh process of its own, and record what the heap and the process take.
 
+    With --board or --ssh the models are exported here and run there.
     Builds every model with random weights. Exit code 2 when something could not be measured; the rest is recorded.
     """
     from edgebudget.measure import campaign
@@ -61,28 +87,54 @@ def measure(
     if any(map(is_gpu, backends)):
         if len(backends) > 1:
             raise UsageError("A GPU is measured by itself.", "Give --backend cuda alone, the others in another run.")
+        if board or ssh:
+            raise UsageError("A GPU is measured in this machine.", "Leave out --board and --ssh.")
         return measure_on_gpu(models, backends[0], dtypes, inputs or [], out, quiet)
     subjects = _subjects(models, backends, dtypes, inputs or [])
     failures: list[Failure] = []
 
-    left = len(subjects) if out == "-" else len(set(subjects) - campaign.recorded(Path(out)))
-    with bar("measuring", left, quiet=quiet) as done:
+    with _place(board, memory, ssh, quiet) as place:
+        left = len(subjects) if out == "-" else len(set(subjects) - campaign.recorded(Path(out), place.board))
+        with bar("measuring", left, quiet=quiet) as done:
 
-        def tell(result: "Measurement | Failure") -> None:
-            if isinstance(result, Failure):
-                failures.append(result)
-            if isinstance(result, Failure) or not quiet:
-                typer.echo(_told(result), err=True)
-            done(result.subject.model)
+            def tell(result: "Measurement | Failure") -> None:
+                if isinstance(result, Failure):
+                    failures.append(result)
+                if isinstance(result, Failure) or not quiet:
+                    typer.echo(_told(result), err=True)
+                done(result.subject.model)
 
-        if out == "-":
-            for result in campaign.measure(subjects):
-                tell(result)
-                if not isinstance(result, Failure):
-                    print_result(to_json_line(result) + "\n")
-        else:
-            campaign.measure_to_file(subjects, Path(out), tell)
+            if out == "-":
+                for result in campaign.measure(subjects, place):
+                    tell(result)
+                    if not isinstance(result, Failure):
+                        print_result(to_json_line(result) + "\n")
+            else:
+                campaign.measure_to_file(subjects, place, Path(out), tell)
     return 2 if failures else 0
+
+
+def _place(board: str, memory: int | None, ssh: str, quiet: bool) -> "Place":
+    def tell(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=True)
+
+    if board and ssh:
+        raise UsageError("--board is an emulated board and --ssh a real one.", "Give one of them.")
+    if memory is not None and not board:
+        raise UsageError("--memory is the RAM of an emulated board.", "Give --board too, such as --board cortex-a72.")
+    if board:
+        from edgebudget.measure.boards.emulated import EmulatedBoard
+        from edgebudget.measure.boards.machine import Hardware
+
+        return EmulatedBoard(Hardware(board, (memory or DEFAULT_MEMORY_MIB) << 20), tell)
+    if ssh:
+        from edgebudget.measure.boards.over_ssh import BoardOverSsh
+
+        return BoardOverSsh(ssh, tell)
+    from edgebudget.measure.this_machine import ThisMachine
+
+    return ThisMachine()
 
 
 def _subjects(

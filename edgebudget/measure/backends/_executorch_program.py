@@ -1,35 +1,23 @@
 """What both ExecuTorch backends share: the runner, and what a lowered program says about itself."""
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebudget.errors import MissingExtraError
-from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Subject
-from edgebudget.measure.native_build import executorch_runner
+from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     from executorch.exir import ExecutorchProgramManager
 
 PACKAGES = ("torch", "torchvision", "timm", "executorch", "torchao")
+RUNS_ON = ("executorch",)
 WORKER = "C++ runner on the wheel's libraries, no Python"
 
 
-def package_folder(needed_for: str) -> Path:
-    """Return where the executorch package lies, without importing it; raises MissingExtraError."""
-    spec = importlib.util.find_spec("executorch")
-    places = list(spec.submodule_search_locations or []) if spec else []
-    if not places:
-        raise MissingExtraError("executorch", "executorch", needed_for)
-    return Path(places[0])
-
-
-def runner_command(subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
+def runner_command(subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
     """Return the runner with the program mapped into memory, which is how a device loads it."""
-    runner = executorch_runner(package_folder(f"The backend '{subject.backend}'"))
-    return [str(runner), str(artefact.path), "map", str(threads), str(runs), *subject.inputs]
+    return [programs.executorch_runner(), path, "map", str(threads), str(runs), *subject.inputs]
 
 
 def written(

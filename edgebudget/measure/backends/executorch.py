@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebudget.measure.backends._executorch_program import PACKAGES, WORKER, package_folder, runner_command, written
-from edgebudget.measure.interface import Artefact, Subject
+from edgebudget.measure.backends._executorch_program import PACKAGES, RUNS_ON, WORKER, runner_command, written
+from edgebudget.measure.executorch_package import package_folder
+from edgebudget.measure.interface import Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     from edgebudget.measure.models import BuiltModel
@@ -18,6 +19,7 @@ class ExecutorchPortable:
     name = "executorch"
     dtypes = ("float32",)
     packages = PACKAGES
+    runs_on = RUNS_ON
     worker = WORKER
     runs = 2  # its kernels keep nothing from run to run, and are slow
 
@@ -37,9 +39,9 @@ class ExecutorchPortable:
         done = time.perf_counter()
         return written(program, folder / "portable.pte", lowering - started, done - lowering, {})
 
-    def command(self, subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
+    def command(self, subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
         """Return the standalone runner."""
-        return runner_command(subject, artefact, threads, runs)
+        return runner_command(subject, path, programs, threads, runs)
 
 
 BACKEND = ExecutorchPortable()

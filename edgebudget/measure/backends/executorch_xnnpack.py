@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebudget.measure.backends._executorch_program import PACKAGES, WORKER, package_folder, runner_command, written
-from edgebudget.measure.interface import Artefact, Subject
+from edgebudget.measure.backends._executorch_program import PACKAGES, RUNS_ON, WORKER, runner_command, written
+from edgebudget.measure.executorch_package import package_folder
+from edgebudget.measure.interface import Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,7 @@ class ExecutorchXnnpack:
     name = "executorch-xnnpack"
     dtypes = ("float32", "int8", "int8-dynamic", "int4-weight-only")
     packages = PACKAGES
+    runs_on = RUNS_ON
     worker = WORKER
     runs = 3
 
@@ -41,9 +43,9 @@ class ExecutorchXnnpack:
         done = time.perf_counter()
         return written(program, folder / f"xnnpack-{dtype}.pte", lowering - started, done - lowering, settings)
 
-    def command(self, subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
+    def command(self, subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
         """Return the standalone runner."""
-        return runner_command(subject, artefact, threads, runs)
+        return runner_command(subject, path, programs, threads, runs)
 
 
 def _quantized(built: "BuiltModel", dtype: str) -> "tuple[torch.nn.Module, dict[str, str]]":

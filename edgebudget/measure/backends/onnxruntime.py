@@ -1,14 +1,13 @@
 """ONNX Runtime on the CPU, in float32 and in what its own quantizers make of that."""
 
 import importlib.util
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebudget.errors import MissingExtraError
-from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Subject
+from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     import numpy
@@ -22,6 +21,7 @@ class OnnxRuntime:
     name = "onnxruntime"
     dtypes = ("float32", "int8", "int8-dynamic", "int8-weight-only", "int4-weight-only")
     packages = ("torch", "torchvision", "timm", "onnxruntime", "onnx", "onnxscript", "numpy")
+    runs_on = ("onnxruntime", "numpy")
     worker = "python, onnxruntime and numpy imported before the baseline"
     runs = 3
 
@@ -57,10 +57,10 @@ class OnnxRuntime:
             settings=settings,
         )
 
-    def command(self, subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
+    def command(self, subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
         """Return a Python worker that imports onnxruntime and numpy only."""
         module = "edgebudget.measure.workers.onnxruntime"
-        return [sys.executable, "-m", module, str(artefact.path), str(threads), str(runs), *subject.inputs]
+        return [programs.python, "-m", module, path, str(threads), str(runs), *subject.inputs]
 
 
 def _quantize(source: Path, target: Path, built: "BuiltModel", dtype: str) -> str:

@@ -1,11 +1,10 @@
 """Eager PyTorch on the CPU, its linear layers quantized by torchao or not: its allocator and the process."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgebudget.measure.interface import Artefact, Subject
+from edgebudget.measure.interface import Artefact, Programs, Subject
 
 if TYPE_CHECKING:
     from edgebudget.measure.models import BuiltModel
@@ -17,6 +16,7 @@ class PytorchCpu:
     name = "pytorch-cpu"
     dtypes = ("float32", "int8-dynamic", "int8-weight-only", "int4-weight-only")
     packages = ("torch", "torchvision", "timm", "torchao")
+    runs_on = ("torch",)
     worker = "python, torch imported before the baseline"
     runs = 3
 
@@ -40,10 +40,10 @@ class PytorchCpu:
         torch.save(module.state_dict(), path)
         return Artefact(nbytes=path.stat().st_size, settings=settings)
 
-    def command(self, subject: Subject, artefact: Artefact, threads: int, runs: int) -> Sequence[str]:
+    def command(self, subject: Subject, path: str, programs: Programs, threads: int, runs: int) -> Sequence[str]:
         """Return a Python worker that imports torch."""
         module = "edgebudget.measure.workers.pytorch_cpu"
-        return [sys.executable, "-m", module, subject.model, subject.dtype, str(threads), str(runs), *subject.inputs]
+        return [programs.python, "-m", module, subject.model, subject.dtype, str(threads), str(runs), *subject.inputs]
 
 
 BACKEND = PytorchCpu()

@@ -11,13 +11,35 @@ from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, round_up
 from edgebudget.runtimes._xnnpack.tiles import Gemm, Tiles
 
 # What the blocks that xnn_create_* allocates for its structures take, as malloc hands them out: struct xnn_operator,
-# xnn_convolution_operator, one and two and three compute_parameters, xnn_ukernel_igemm, gemm_types, igemm_op_context,
-# dwconv_op_context, gemm_op_context, reduce_context, a time stamp an operator object.
+# xnn_convolution_operator, one and two and three compute_parameters, igemm_op_context, dwconv_op_context,
+# gemm_op_context, reduce_context, a time stamp an operator object. The contexts are those for one kind of core.
 OPERATOR, CONVOLUTION, COMPUTE, COMPUTE_2, COMPUTE_3 = 520, 232, 88, 184, 264
-IGEMM_KERNEL, GEMM_KERNEL, IGEMM_CONTEXT, DWCONV_CONTEXT, GEMM_CONTEXT, REDUCE_CONTEXT = 264, 296, 408, 344, 696, 216
-CONVOLUTION_NODE = OPERATOR + COMPUTE_3 + CONVOLUTION + IGEMM_KERNEL  # create_convolution2d_nhwc
-FULLY_CONNECTED_NODE = OPERATOR + COMPUTE_2 + CONVOLUTION + GEMM_KERNEL + GEMM_CONTEXT  # create_fully_connected_nc
+IGEMM_CONTEXT, DWCONV_CONTEXT, GEMM_CONTEXT, REDUCE_CONTEXT = 408, 344, 696, 216
+POINTER = 8
 POOLING_NODE = OPERATOR + COMPUTE + CONVOLUTION  # create_max_pooling2d_nhwc, create_average_pooling2d_nhwc
+
+
+def _igemm_kernels(tiles: Tiles) -> int:
+    """struct xnn_ukernel_igemm: a kernel of both sorts for each number of rows and each kind of core."""
+    return usable_bytes(2 * tiles.kernel_rows * tiles.core_kinds * POINTER + 8)
+
+
+def _gemm_kernels(tiles: Tiles) -> int:
+    """struct gemm_types: kernels for each number of rows and each kind of core, wide and narrow."""
+    return usable_bytes(2 * (tiles.kernel_rows * tiles.core_kinds * POINTER + 16))
+
+
+def _with_kinds(context: int, tiles: Tiles) -> int:
+    """A context that holds the kernel itself: struct xnn_hmp_gemm_ukernel, xnn_hmp_igemm_ukernel."""
+    return context + (tiles.core_kinds - 1) * POINTER
+
+
+def _convolution_node(tiles: Tiles) -> int:
+    return OPERATOR + COMPUTE_3 + CONVOLUTION + _igemm_kernels(tiles)  # create_convolution2d_nhwc
+
+
+def _fully_connected_node(tiles: Tiles) -> int:  # create_fully_connected_nc
+    return OPERATOR + COMPUTE_2 + CONVOLUTION + _gemm_kernels(tiles) + _with_kinds(GEMM_CONTEXT, tiles)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +115,7 @@ def packed_bytes(
 def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: int) -> Cost:
     gemm = _gemm(tiles, precision, outputs)
     packed = packed_bytes(gemm, precision, inputs, outputs, 1, tiles.alignment)
-    return Cost(FULLY_CONNECTED_NODE, usable_bytes(packed, tiles.alignment))
+    return Cost(_fully_connected_node(tiles), usable_bytes(packed, tiles.alignment))
 
 
 def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, group_numel: int) -> Cost:
@@ -102,7 +124,8 @@ def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, group_numel
     step = 2 * gemm.kr * gemm.sr
     row = round_up(inputs, step) // 2 + inputs // group_numel * GROUP_SCALE_BYTES + QD8.bias + 4
     return Cost(
-        FULLY_CONNECTED_NODE, usable_bytes(round_up(row * round_up(outputs, gemm.nr), tiles.alignment), tiles.alignment)
+        _fully_connected_node(tiles),
+        usable_bytes(round_up(row * round_up(outputs, gemm.nr), tiles.alignment), tiles.alignment),
     )
 
 
@@ -130,14 +153,14 @@ def convolution(
             pointers = out_hw[0] * (taps + (out_hw[1] - 1) * step_w * kernel_h) + primary - taps
             indirection = round_up(pointers * tiles.pointer_bytes, tiles.alignment)
             packed = usable_bytes(packed, tiles.alignment) + zero
-            return Cost(CONVOLUTION_NODE + DWCONV_CONTEXT, packed, usable_bytes(indirection))
+            return Cost(_convolution_node(tiles) + DWCONV_CONTEXT, packed, usable_bytes(indirection))
     gemm = _igemm(tiles, precision, group_outputs)
     packed = packed_bytes(gemm, precision, inputs, group_outputs, taps, tiles.alignment, groups)
     zero = usable_bytes(EXTRA_BYTES + round_up(inputs, gemm.kr * gemm.sr) * precision.element) if padded else 0
     pixels = out_hw[0] * out_hw[1]
     indirection = tiles.pointer_bytes * taps * round_up(pixels, gemm.rows_for(pixels))
     packed = usable_bytes(packed, tiles.alignment) + zero
-    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(indirection))
+    return Cost(_convolution_node(tiles) + _with_kinds(IGEMM_CONTEXT, tiles), packed, usable_bytes(indirection))
 
 
 def transposed_convolution(
@@ -168,14 +191,18 @@ def transposed_convolution(
         pixels = out_hw[0] * out_hw[1]
         pointers = taps * round_up(pixels, gemm.rows_for(pixels))
     packed = usable_bytes(packed, tiles.alignment) + zero
-    return Cost(CONVOLUTION_NODE + IGEMM_CONTEXT, packed, usable_bytes(pointers * tiles.pointer_bytes))
+    return Cost(
+        _convolution_node(tiles) + _with_kinds(IGEMM_CONTEXT, tiles),
+        packed,
+        usable_bytes(pointers * tiles.pointer_bytes),
+    )
 
 
 def batch_matmul(tiles: Tiles, precision: Precision, batch: int, k: int, n: int) -> Cost:
     """A product of two activations: the right side is packed into the workspace each run."""
     gemm = tiles.f16_gemm if precision is F16 and tiles.f16_gemm is not None else tiles.f32_gemm
     row = round_up(k, gemm.kr * gemm.sr) * precision.weight + precision.bias
-    structures = OPERATOR + COMPUTE_3 + GEMM_KERNEL + GEMM_CONTEXT
+    structures = OPERATOR + COMPUTE_3 + _gemm_kernels(tiles) + _with_kinds(GEMM_CONTEXT, tiles)
     return Cost(structures, 0, 0, batch * round_up(n, gemm.nr) * row)
 
 

@@ -38,6 +38,7 @@ class Tiles:
     """The kernels of one instruction set. `*_dwconv` map a primary tile (taps) to its channel tile.
 
     `alignment` is XNN_ALLOCATION_ALIGNMENT; `f16` is None where the processor has no half-precision arithmetic.
+    `kernel_rows` (XNN_MAX_MR) and `core_kinds` (XNN_MAX_UARCH_TYPES) are how many kernels an operator has room to name.
     """
 
     alignment: int
@@ -52,6 +53,8 @@ class Tiles:
     qb4_gemm: Gemm  # 4-bit weights
     f16_gemm: Gemm | None = None
     f16_dwconv: Mapping[int, int] | None = None
+    kernel_rows: int = 16
+    core_kinds: int = 1
 
 
 _X86_AVX512 = Tiles(
@@ -101,6 +104,8 @@ _ARM64 = Tiles(
     qs8_gemm=Gemm((1, 2), 8, 8),  # init_qs8_qc8w_gemm_config, ARM64 without dot products: 2x8c8
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # init_qs8_qc8w_dwconv_config, ARM64
     qb4_gemm=Gemm((1, 6), 16),  # init_qd8_f32_qb4w_gemm_config, ARM64 without dot products
+    kernel_rows=32,  # microfnptr.h: ARM64 with KleidiAI, which the wheel is built with
+    core_kinds=3,  # common.h: Arm but for iOS
 )
 _DOT = Gemm((1, 4), 16, 4)  # 4x16c4 neondot
 _I8MM = Gemm((1, 4), 16, 8)  # 4x16c8 neoni8mm
@@ -124,6 +129,7 @@ _ARM32 = Tiles(
     qs8_gemm=Gemm((1, 4), 8),  # XNN_ARCH_ARM, neon, assembly: 4x8
     qs8_dwconv={3: 16, 9: 16, 25: 8},
     qb4_gemm=Gemm((1, 6), 16),  # XNN_ARCH_ARM, neon
+    core_kinds=3,
 )
 
 # The core whose kernels XNNPACK takes: it asks cpuinfo for the first core's micro-architecture (XNN_UARCH_INDEX).
