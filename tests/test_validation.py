@@ -35,9 +35,9 @@ def test_the_p95_of_twenty_is_the_second_worst() -> None:
 def test_figures_of_different_runtimes_and_dtypes_stay_apart() -> None:
     mixed = [comparison(100, 100), replace(comparison(100, 50), dtype="int8"), replace(comparison(1, 2), figure="file")]
     assert [(s.dtype, s.figure, s.count) for s in summarize(mixed)] == [
+        ("float32", "file", 1),
         ("float32", "load heap", 1),
         ("int8", "load heap", 1),
-        ("float32", "file", 1),
     ]
 
 
