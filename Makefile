@@ -14,16 +14,20 @@ ARGS    ?=
 DEVICES ?= all
 MODELS  ?=
 
+CUDA_PYTHON ?= $(PYTHON)
+CUDA_OUT    ?= reports/cuda.jsonl
+MINUTES     ?=
+
 LIVE_MODELS   ?= mobilenet_v2 resnet18 shufflenet_v2_x1_0
 LIVE_BACKENDS ?= pytorch-cpu,executorch-xnnpack,onnxruntime
 
 each = $(foreach item,$(2),$(1) '$(item)')
 
 .DEFAULT_GOAL := help
-.PHONY: help check compare validate calibrate bench test test-slow fuzz lint clean
+.PHONY: help check compare validate calibrate measure-cuda bench test test-slow fuzz lint clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 check: $(VENV)/.installed ## Do the models fit? DEVICE=raspberrypi [MODEL="..."] [DTYPE=...] [RUNTIME=...] [ARGS="..."]
 	$(BIN)/edgebudget check $(MODEL) $(call each,--device,$(DEVICE)) $(if $(DTYPE),--dtype '$(DTYPE)') \
@@ -42,11 +46,17 @@ ifdef LIVE
 	$(BIN)/edgebudget validate --data reports/live.jsonl --models $(ARGS)
 else
 	$(BIN)/edgebudget validate --models --out reports/validation.md $(ARGS)
-	$(BIN)/edgebudget validate $(ARGS)
+	@sed '/^## Every model/,$$d' reports/validation.md
 endif
 
-calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again [ARGS=...]
+calibrate: $(VENV)/.installed-dev ## Fit the recorded measurements again; a GPU here is measured and fitted too [ARGS=...]
 	$(BIN)/edgebudget calibrate --out edgebudget/calibration/fits/recorded.json $(ARGS)
+	@if nvidia-smi >/dev/null 2>&1; then $(MAKE) --no-print-directory measure-cuda CUDA_PYTHON=$(BIN)/python && \
+	  $(BIN)/edgebudget calibrate --data $(CUDA_OUT) --out $(CUDA_OUT:.jsonl=.json); \
+	else echo "There is no NVIDIA GPU here: none is measured."; fi
+
+measure-cuda: ## Measure this machine's CUDA GPU with torch and torchvision alone [CUDA_PYTHON=...] [MINUTES=9] [CUDA_OUT=...]
+	$(CUDA_PYTHON) -m edgebudget.measure.cuda --suite --out $(CUDA_OUT) $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Times beside torchinfo, torch.export and ExecuTorch, to reports/bench.md [ARGS=folder of minimalloc CSVs]
 	$(BIN)/python -m tests.bench $(ARGS) | tee reports/bench.md

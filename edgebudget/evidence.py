@@ -1,19 +1,25 @@
 """Recorded measurements, and the estimate that the code of today gives for each: what is fitted and what is judged."""
 
+import csv
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
+from edgebudget.dtypes import DTYPES
 from edgebudget.errors import CalibrationError
 from edgebudget.estimation import MemoryEstimate, estimate
 from edgebudget.graph import TracedGraph
 from edgebudget.inputs import parse_input
+from edgebudget.measure.cuda.records import CudaMeasurement, is_cuda, parse_cuda
 from edgebudget.measure.interface import Measurement
 from edgebudget.measure.records import parse_measurements
 from edgebudget.measure.suite import SUITE
+from edgebudget.runtimes._pytorch_cuda import CudaFootprint, footprint
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.target import Target
+
+DATA = Path(__file__).parent / "calibration" / "data"
+TORCHINFO = DATA / "torchinfo.csv"
 
 RUNTIME_OF = {"pytorch-cpu": "pytorch"}
 """Backends that measure a runtime of another name; the others are called alike."""
@@ -24,12 +30,25 @@ OVER_AN_IDLE_PROCESS = frozenset({"onnxruntime"})
 that process too."""
 
 
+PYTORCH_FIRST_RUN_BYTES = 9_707_520
+"""What the first small model adds to a process that has imported torch: part of that runtime's `runtime_bytes`, and of
+what is measured. The import alone depends on the build, with CUDA or without, and is in neither. Measured as those."""
+
+
 def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
     """Return the part of `layout.runtime_bytes` that `measurement`, taken over an idle process, has in its figures."""
+    if runtime_of(measurement.subject.backend) == "pytorch":
+        return PYTORCH_FIRST_RUN_BYTES
     if runtime_of(measurement.subject.backend) in OVER_AN_IDLE_PROCESS:
         return layout.runtime_bytes
     idle_bytes = measurement.observation.phases.baseline.process.resident_bytes
     return max(0, layout.runtime_bytes - idle_bytes)
+
+
+def has_process(measurement: Measurement) -> bool:
+    """Whether the process of `measurement` can be held against an estimate: of quantized eager PyTorch it cannot, since
+    torchao was imported after the baseline, and its code outweighs the models."""
+    return measurement.observation.allocator is None or measurement.subject.dtype == "float32"
 
 
 def runtime_of(backend: str) -> str:
@@ -39,7 +58,7 @@ def runtime_of(backend: str) -> str:
 
 def recorded_measurements(part: str) -> tuple[Measurement, ...]:
     """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    path = files("edgebudget.calibration") / "data" / f"{part}.jsonl"
+    path = DATA / f"{part}.jsonl"
     return parse_measurements(path.read_text("utf-8"), str(path))
 
 
@@ -56,6 +75,39 @@ def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
             ) from error
         found += parse_measurements(text, str(path))
     return tuple(found)
+
+
+def read_gpu_measurements(paths: Iterable[Path]) -> tuple[CudaMeasurement, ...]:
+    """Return the measurements of GPUs in JSON-lines files; raises CalibrationError with the file and the line."""
+    return tuple(found for path in paths for found in parse_cuda(path.read_text("utf-8"), str(path)))
+
+
+def recorded_gpu_measurements() -> tuple[CudaMeasurement, ...]:
+    """Return the measurements of a GPU that are committed with the package, none where there are none."""
+    path = DATA / "cuda.jsonl"
+    return parse_cuda(path.read_text("utf-8"), str(path)) if path.is_file() else ()
+
+
+def is_of_gpu(path: Path) -> bool:
+    """Whether a file of measurements is one of a GPU, by its first line; one that cannot be read is not."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            return is_cuda(file.readline())
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def footprint_of(measurement: CudaMeasurement) -> CudaFootprint:
+    """Return what the caching allocator is estimated to hold for what was measured; raises EdgeBudgetError."""
+    subject = measurement.subject
+    return footprint(_traced(subject.model, subject.inputs), DTYPES.get(subject.dtype))
+
+
+@cache
+def torchinfo_bytes() -> dict[str, int]:
+    """Return torchinfo's "Estimated Total Size" in float32 by model, as recorded by tests/record_torchinfo.py."""
+    with TORCHINFO.open(encoding="utf-8", newline="") as file:
+        return {row["model"]: int(row["total_bytes"]) for row in csv.DictReader(file)}
 
 
 def family_of(model: str) -> str:

@@ -6,12 +6,12 @@ from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
 
-from edgebudget.calibration.model import Interval
+from edgebudget.calibration.model import CUDA, Interval
 from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.labels import LABELS
 from edgebudget.notebook import size_text, table_html
 from edgebudget.profiles.interface import DeviceProfile
@@ -143,10 +143,10 @@ def check(
         return replace(asked, reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
     estimate = replace(estimate, layout=layout)
-    isa = profile.cpu.isa
+    isa = CUDA if profile.gpu == "cuda" and estimate.runtime == "pytorch" else profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
-    interval = calibration.interval(layout, isa) if calibration else uncalibrated(estimate.raw_peak_bytes)
+    interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
     return replace(
         _sized(asked, estimate, layout),
@@ -179,9 +179,9 @@ def decide(
     return Decision.GO if high_bytes <= budget_bytes else Decision.MARGINAL
 
 
-def uncalibrated(raw_peak_bytes: int) -> Interval:
+def uncalibrated(peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    return Interval(floor(raw_peak_bytes * UNCALIBRATED_LOW), raw_peak_bytes, ceil(raw_peak_bytes * UNCALIBRATED_HIGH))
+    return Interval(floor(peak_bytes * UNCALIBRATED_LOW), peak_bytes, ceil(peak_bytes * UNCALIBRATED_HIGH))
 
 
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
@@ -326,7 +326,31 @@ def _caveats(
         said.append(f"Only the slower {region.name} of {profile.name} has a block that is large enough.")
     if layout.unmodelled_ops:
         said.append(f"Scratch memory is not modelled for: {', '.join(layout.unmodelled_ops)}.")
-    return [*said, *layout.notes]
+    return [*said, *_sparsity(estimate.graph), *layout.notes]
+
+
+def _sparsity(graph: TracedGraph) -> list[str]:
+    """Say what zeros in weights save: nothing where the weights are dense, and indices where they are not."""
+    said = []
+    masks_bytes = sum(
+        graph.storages[storage].nbytes
+        for name, storages in graph.buffers.items()
+        if name.endswith("_mask") and f"{name.removesuffix('_mask')}_orig" in graph.parameters
+        for storage in storages
+    )
+    if masks_bytes:
+        said.append(
+            f"Pruned weights are dense: their zeros save nothing, and their masks take {_size(masks_bytes)} until "
+            "torch.nn.utils.prune.remove makes them permanent."
+        )
+    parts = [graph.storages[s] for storages in graph.parameters.values() if len(storages) > 1 for s in storages]
+    indices_bytes = sum(part.nbytes for part in parts if part.dtype not in FLOATING)
+    if indices_bytes:
+        values_bytes = sum(part.nbytes for part in parts) - indices_bytes
+        said.append(
+            f"Sparse weights count {_size(values_bytes)} of values, as traced, and {_size(indices_bytes)} of indices."
+        )
+    return said
 
 
 def _estimates(profile: DeviceProfile) -> list[str]:

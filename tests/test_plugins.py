@@ -199,7 +199,7 @@ def test_layouts_have_all_their_parts(graph: str, runtime: str, dtype: str, targ
     for name in SIZES:
         value = getattr(layout, name)
         assert type(value) is int, name
-        assert value >= 0, name
+        assert value >= 0 or "kept" in name, name  # pages that are given out and not written to, code not run yet
     assert layout.activation_lower_bound_bytes <= layout.activation_bytes
     assert layout.activation_lower_bound_bytes <= layout.activation_total_bytes
     assert layout.inference_heap_bytes >= layout.activation_bytes
@@ -208,6 +208,7 @@ def test_layouts_have_all_their_parts(graph: str, runtime: str, dtype: str, targ
     )
     assert made.load_peak_bytes == layout.load_heap_bytes + layout.load_mapped_bytes + layout.runtime_bytes
     assert made.raw_peak_bytes == max(made.load_peak_bytes, made.inference_peak_bytes)
+    assert min(layout.load_resident_bytes + layout.runtime_bytes, layout.inference_resident_bytes) >= 0
     assert all(isinstance(label, str) and nbytes >= 0 for label, nbytes in layout.timeline)
     assert all(tensor.nbytes >= 0 and 0 <= tensor.first <= tensor.last for tensor in layout.tensors)
     assert len(set(layout.unmodelled_ops)) == len(layout.unmodelled_ops)

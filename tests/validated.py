@@ -5,10 +5,10 @@ from functools import cache
 from pathlib import Path
 
 from edgebudget.calibration.store import shipped
-from edgebudget.evidence import recorded_measurements
+from edgebudget.evidence import recorded_gpu_measurements, recorded_measurements
 from edgebudget.validation.compare import Comparison
 from edgebudget.validation.document import document
-from edgebudget.validation.recorded import compared, judged
+from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 from edgebudget.validation.table import error_table
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +20,8 @@ BLOCK = re.compile(r"(<!-- error table: begin[^>]*-->\n)(.*?)(<!-- error table: 
 @cache
 def comparisons() -> tuple[Comparison, ...]:
     """Return every figure of the models to judge by."""
-    return tuple(compared(recorded_measurements("judge"), "judge"))
+    on_gpu = compared_on_gpu(recorded_gpu_measurements())
+    return (*compared(recorded_measurements("judge"), "judge"), *on_gpu)
 
 
 def report() -> str:

@@ -7,7 +7,7 @@ from math import ceil, floor, inf
 from statistics import median
 from typing import TYPE_CHECKING
 
-from edgebudget.calibration.model import PARTS, PHASES, Fit, HeldOut, raw_coefficients
+from edgebudget.calibration.model import FLOOR_BYTES, PARTS, PHASES, Fit, HeldOut, raw_coefficients
 from edgebudget.errors import CalibrationError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -21,10 +21,28 @@ MIN_FAMILIES = 5
 DEFAULT_LEVEL = 0.9
 _ROBUST_SCALE = 0.05  # residuals beyond 5 % of the measured peak count linearly, not squared: outliers do not steer
 
+Groups = tuple[tuple[str, ...], ...]
+SHAPES: Mapping[str, Mapping[str, Groups]] = {
+    "one factor": {"load": (("heap", "mapped"),), "inference": (("weights", "activations", "workspace", "mapped"),)},
+    "one factor and a constant": {
+        "load": (("heap", "mapped"), ("constant",)),
+        "inference": (("weights", "activations", "workspace", "mapped"), ("constant",)),
+    },
+    "weights, activations and a constant": {
+        "load": (("heap", "mapped"), ("constant",)),
+        "inference": (("weights", "mapped"), ("activations", "workspace"), ("constant",)),
+    },
+    "every part": {phase: tuple((part,) for part in parts) for phase, parts in PARTS.items()},
+}
+"""What may be fitted, simplest first: in each phase the parts that share a coefficient; those not named get none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One model: the parts of its estimate by phase, and the process's peak in each phase over the idle runtime."""
+    """One model: the parts of its estimate by phase, and the process's peak in each phase over the idle runtime.
+
+    Both hold the phases that were measured: inference, and most often loading.
+    """
 
     model: str
     family: str
@@ -36,9 +54,13 @@ class Pair:
         return max(self.measured_bytes.values())
 
     def predict(self, coefficients: Mapping[str, Mapping[str, float]]) -> float:
-        """Return the peak over phases that `coefficients` give, in bytes, at least one."""
-        peaks = (sum(coefficients[p][part] * nbytes for part, nbytes in self.parts[p].items()) for p in PHASES)
+        """Return the peak over the measured phases that `coefficients` give, in bytes, at least one."""
+        peaks = [sum(coefficients[p][part] * b for part, b in parts.items()) for p, parts in self.parts.items()]
         return max(1.0, *peaks)
+
+    def ratio(self, coefficients: Mapping[str, Mapping[str, float]]) -> float:
+        """Return the measured over the predicted peak, both from FLOOR_BYTES below nothing."""
+        return (self.measured_peak_bytes + FLOOR_BYTES) / (self.predict(coefficients) + FLOOR_BYTES)
 
 
 Coefficients = dict[str, dict[str, float]]
@@ -55,57 +77,74 @@ class Origin:
     measured_from: str
     measured_to: str
     versions: Mapping[str, str]
+    fixed_bytes: int = 0
 
 
 def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> Fit:
     """Return the calibration that `pairs` support, with its error on models and families left out.
 
-    Non-negative least squares on relative residuals with a soft-L1 loss; the interval is split-conformal over the
+    Non-negative least squares on relative residuals with a soft-L1 loss, in the shape among SHAPES that does best
+    on families left out, if any does better than the raw estimate there; the interval is split-conformal over the
     ratios of measured to predicted peaks of families that were left out. Raises CalibrationError for too few models or
     families, or a level that so few models cannot support.
     """
     families = sorted({pair.family for pair in pairs})
-    if len(pairs) < MIN_MODELS or len(families) < MIN_FAMILIES:
+    models = {pair.model for pair in pairs}
+    if len(models) < MIN_MODELS or len(families) < MIN_FAMILIES:
         raise CalibrationError(
-            f"{origin.runtime} {origin.dtype} has measurements of {len(pairs)} models of {len(families)} families.",
+            f"{origin.runtime} {origin.dtype} has measurements of {len(models)} models of {len(families)} families.",
             f"A fit needs at least {MIN_MODELS} of {MIN_FAMILIES}: measure more.",
         )
-    by_family = _left_out(pairs, lambda pair: pair.family)
-    by_model = _left_out(pairs, lambda pair: pair.model)
     raw = raw_coefficients()
-    held_out, held_out_raw = _held_out(by_family), _held_out([(pair, raw) for pair in pairs])
-    better = held_out.median < held_out_raw.median and held_out.p95 <= held_out_raw.p95
-    predicted = by_family if better else [(pair, raw) for pair in pairs]
-    ratios = sorted(pair.measured_peak_bytes / pair.predict(used) for pair, used in predicted)
+    predicted = [(pair, raw) for pair in pairs]
+    held_out = held_out_raw = _held_out(predicted)
+    best: str | None = None
+    for shape in SHAPES:
+        by_family = _left_out(pairs, lambda pair: pair.family, shape)
+        error = _held_out(by_family)
+        if error.median < held_out.median and error.p95 <= held_out_raw.p95:
+            best, held_out, predicted = shape, error, by_family
+    ratios = sorted(pair.ratio(used) for pair, used in predicted)
     low, high = conformal_bounds(ratios, level)
+    by_model = predicted if best is None else _left_out(pairs, lambda pair: pair.model, best)
     return Fit(
         runtime=origin.runtime,
         dtype=origin.dtype,
         isa=origin.isa,
         level=level,
-        coefficients=_solve(pairs) if better else raw,
+        coefficients=raw if best is None else _solve(pairs, best),
         low_ratio=low,
         high_ratio=high,
-        models=len(pairs),
+        models=len(models),
         families=len(families),
-        held_out=held_out if better else held_out_raw,
+        held_out=held_out,
         held_out_raw=held_out_raw,
-        leave_one_model_out=_held_out(by_model) if better else held_out_raw,
+        leave_one_model_out=_held_out(by_model),
         coverage=sum(low <= ratio <= high for ratio in ratios) / len(ratios),
         measured_on=origin.measured_on,
         measured_from=origin.measured_from,
         measured_to=origin.measured_to,
         versions=origin.versions,
         digest=digest(pairs),
-        note="" if better else "The peak is the raw estimate: no correction did better on families left out.",
+        note=_note(pairs, best),
+        fixed_bytes=origin.fixed_bytes,
     )
+
+
+def _note(pairs: Sequence[Pair], shape: str | None) -> str:
+    said = []
+    if shape is None:
+        said.append("The peak is the raw estimate: no correction did better on families left out.")
+    if not any("load" in pair.parts for pair in pairs):
+        said.append("Loading was not measured: its peak is the raw estimate's.")
+    return " ".join(said)
 
 
 def conformal_bounds(ratios: Sequence[float], level: float) -> tuple[float, float]:
     """Return the bounds that a new ratio stays within with probability `level`, if it is exchangeable with `ratios`.
 
-    Order statistics at (n + 1)(1 - level) / 2 from either end. Raises CalibrationError where `ratios` are too few for
-    the level: fewer than 2 / (1 - level) - 1.
+    Order statistics at (n + 1)(1 - level) / 2 from either end, rounded outwards: few ratios give more than `level`.
+    Raises CalibrationError where `ratios` are too few for the level: fewer than 2 / (1 - level) - 1.
     """
     count = len(ratios)
     rank = floor((count + 1) * (1 - level) / 2 + 1e-9)
@@ -125,42 +164,50 @@ def digest(pairs: Sequence[Pair]) -> str:
     return sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _left_out(pairs: Sequence[Pair], key: Callable[[Pair], str]) -> list[tuple[Pair, Coefficients]]:
+def _left_out(pairs: Sequence[Pair], key: Callable[[Pair], str], shape: str) -> list[tuple[Pair, Coefficients]]:
     """Return each pair with the coefficients of a fit that did not see any pair of the same `key`."""
-    fits = {group: _solve([pair for pair in pairs if key(pair) != group]) for group in {key(pair) for pair in pairs}}
+    groups = {key(pair) for pair in pairs}
+    fits = {group: _solve([pair for pair in pairs if key(pair) != group], shape) for group in groups}
     return [(pair, fits[key(pair)]) for pair in pairs]
 
 
 def _held_out(predicted: Sequence[tuple[Pair, Coefficients]]) -> HeldOut:
-    errors = sorted(abs(pair.predict(used) / pair.measured_peak_bytes - 1) for pair, used in predicted)
+    """Return the errors of the peaks that are above FLOOR_BYTES; of all where none is."""
+    large = [(pair, used) for pair, used in predicted if pair.measured_peak_bytes >= FLOOR_BYTES] or predicted
+    errors = sorted(abs(pair.predict(used) / pair.measured_peak_bytes - 1) for pair, used in large)
     return HeldOut(median(errors), errors[ceil(0.95 * len(errors)) - 1], errors[-1])
 
 
-def _solve(pairs: Sequence[Pair]) -> Coefficients:
-    return {phase: _solve_phase(pairs, phase) for phase in PHASES}
+def _solve(pairs: Sequence[Pair], shape: str) -> Coefficients:
+    raw = raw_coefficients()
+    return {
+        phase: _solve_phase(measured, phase, SHAPES[shape][phase]) if measured else raw[phase]
+        for phase in PHASES
+        for measured in [[pair for pair in pairs if phase in pair.parts]]
+    }
 
 
-def _solve_phase(pairs: Sequence[Pair], phase: str) -> dict[str, float]:
+def _solve_phase(pairs: Sequence[Pair], phase: str, groups: Groups) -> dict[str, float]:
     try:
         import numpy as np
         from scipy.optimize import least_squares
     except ImportError:
         raise MissingExtraError("scipy", "calibrate", "Fitting a calibration") from None
 
-    names = PARTS[phase]
-    constant = names.index("constant")
-    parts = np.array([[pair.parts[phase][name] for name in names] for pair in pairs], dtype=float)
+    sums = [[sum(pair.parts[phase][name] for name in group) for group in groups] for pair in pairs]
+    parts = np.array(sums, dtype=float)
     measured = np.array([pair.measured_bytes[phase] for pair in pairs], dtype=float)
     typical_bytes = float(np.median(measured))
-    parts[:, constant] *= typical_bytes  # so that all unknowns are near one: the solver takes steps of one size
+    constants = np.array([group == ("constant",) for group in groups])
+    parts[:, constants] *= typical_bytes  # so that all unknowns are near one: the solver takes steps of one size
 
     def residuals(unknown: "Vector") -> "Vector":
-        error: Vector = (parts @ unknown - measured) / measured
+        error: Vector = (parts @ unknown - measured) / (measured + FLOOR_BYTES)
         return error
 
-    start = np.ones(len(names))
-    start[constant] = 0.0
+    start = np.where(constants, 0.0, 1.0)
     solved = least_squares(residuals, start, bounds=(0, inf), loss="soft_l1", f_scale=_ROBUST_SCALE).x
-    solved[constant] *= typical_bytes
+    solved[constants] *= typical_bytes
     # A part that no model has tells nothing: a coefficient for it would be the start's.
-    return {name: float(solved[i]) if parts[:, i].any() else 0.0 for i, name in enumerate(names)}
+    found = {name: float(solved[i]) for i, group in enumerate(groups) if parts[:, i].any() for name in group}
+    return {name: found.get(name, 0.0) for name in PARTS[phase]}

@@ -2,7 +2,8 @@
 
 For each phase (loading, inference) the process is predicted as a sum of the estimate's parts, each times a coefficient
 that is never negative. The interval is a pair of ratios of measured to predicted peaks: split-conformal, over models
-whose family was left out of the fit.
+whose family was left out of the fit. Both are counted from FLOOR_BYTES below nothing, since what a process takes is
+noisy by about that, however small the model.
 """
 
 from collections.abc import Mapping
@@ -19,9 +20,24 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 """What each phase is a sum of. `constant` is one byte, so that its coefficient is in bytes."""
 
-OTHER_ISA_WIDENING = 2.0
-"""How many times as far from 1 the ratios go where a fit speaks for another instruction set than it was measured on:
-twice the error that was seen, since nothing was measured there."""
+FLOOR_BYTES = 5_000_000
+"""Smaller processes say little: pages of the runtime's code, touched or not by chance, outweigh the model."""
+
+ELSEWHERE_WIDENING = 2.0
+"""How many times as far from 1 the ratios go for each way in which a fit speaks for what it was not measured on
+(another instruction set, another major version): twice the error that was seen, since nothing was measured there."""
+
+CUDA = "cuda"
+CUDA_TENSORS = "cuda-tensors"
+"""In the place of an instruction set: a GPU's memory in segments, and its tensors alone, as its allocator counts."""
+
+MODELLED: Mapping[str, tuple[str, int]] = {
+    "executorch": ("executorch", 1),
+    "executorch-xnnpack": ("executorch", 1),
+    "onnxruntime": ("onnxruntime", 1),
+    "pytorch": ("torch", 2),
+}
+"""The package and its major version that each runtime's layout is modelled on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +63,9 @@ class Fit:
     """A calibration of one runtime and dtype on one instruction set.
 
     `coefficients[phase][part]` multiply the estimate's parts; all ones (and a constant of 0) where the fitted ones did
-    not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound measured over
-    predicted peaks at `level`. `versions` are those of the runtime's packages, `digest` is the SHA-256 of
+    not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound (measured +
+    FLOOR_BYTES) / (predicted + FLOOR_BYTES) at `level`. `fixed_bytes` is what a GPU's context and libraries take
+    besides, 0 for a CPU. `versions` are those of the runtime's packages, `digest` is the SHA-256 of
     the measurements.
     """
 
@@ -71,6 +88,7 @@ class Fit:
     versions: Mapping[str, str]
     digest: str
     note: str = ""
+    fixed_bytes: int = 0
 
     @property
     def id(self) -> str:
@@ -79,7 +97,14 @@ class Fit:
 
     def speaks_for(self, isa: str) -> bool:
         """Whether `isa` is of the family that was measured: `armv8-a` speaks for `armv9-a`, not for `x86-64`."""
-        return isa.startswith("x86") == self.isa.startswith("x86")
+        return _kind(isa) == _kind(self.isa)
+
+    @property
+    def other_version(self) -> str | None:
+        """The version of the runtime it was measured with, where that is of another major version than is modelled."""
+        package, major = MODELLED.get(self.runtime, ("", 0))
+        version = self.versions.get(package)
+        return None if version is None or version.partition(".")[0] == str(major) else f"{package} {version}"
 
     def predict(self, layout: MemoryLayout) -> float:
         """Return the expected peak of the process over the idle runtime, in bytes."""
@@ -90,11 +115,12 @@ class Fit:
 
     def interval(self, layout: MemoryLayout, isa: str) -> Interval:
         """Return the peak to expect on `isa`, the runtime itself included; wider where nobody measured there."""
-        widening = 1.0 if self.speaks_for(isa) else OTHER_ISA_WIDENING
+        widening = ELSEWHERE_WIDENING ** ((not self.speaks_for(isa)) + (self.other_version is not None))
         peak = self.predict(layout)
-        low = peak * max(0.0, 1 - (1 - self.low_ratio) * widening)
-        high = peak * (1 + (self.high_ratio - 1) * widening)
-        fixed = layout.runtime_bytes
+        low = peak + (peak + FLOOR_BYTES) * (self.low_ratio - 1) * widening
+        high = peak + (peak + FLOOR_BYTES) * (self.high_ratio - 1) * widening
+        low = max(low, 0.0)
+        fixed = layout.runtime_bytes + (self.fixed_bytes if isa == CUDA == self.isa else 0)
         return Interval(floor(min(low, peak)) + fixed, round(peak) + fixed, ceil(max(high, peak)) + fixed)
 
     def caveats(self, isa: str) -> tuple[str, ...]:
@@ -106,23 +132,39 @@ class Fit:
             f"median {self.held_out.median:.1%}, p95 {self.held_out.p95:.1%} (raw {self.held_out_raw.median:.1%}, "
             f"{self.held_out_raw.p95:.1%}); the interval holds {self.level:.0%} of them."
         ]
-        if not self.speaks_for(isa):
+        if self.isa == CUDA_TENSORS:
+            said.append("Tensors were measured on a GPU, the process was not: the interval is twice as wide.")
+        elif not self.speaks_for(isa):
             said.append(f"It was measured on {self.isa}, not on {isa}: the interval is twice as wide.")
+        if self.other_version is not None:
+            package, major = MODELLED[self.runtime]
+            said.append(
+                f"It was measured with {self.other_version}, and {package} {major} is modelled: the interval is twice "
+                "as wide for that."
+            )
         if self.note:
             said.append(self.note)
         return tuple(said)
 
 
+def _kind(isa: str) -> str:
+    return isa if isa in (CUDA, CUDA_TENSORS) else "x86" if isa.startswith("x86") else "another CPU"
+
+
 def parts_of(layout: MemoryLayout, phase: str) -> dict[str, int]:
-    """Return the parts of `phase` by name, in bytes; what is neither activation nor workspace counts as weights."""
+    """Return the parts of `phase` by name, in bytes; what is neither activation nor workspace counts as weights.
+
+    `mapped` are the pages beyond the heap: those of a mapped file, and those that the allocator keeps.
+    """
     if phase == "load":
-        return {"heap": layout.load_heap_bytes, "mapped": layout.load_mapped_bytes, "constant": 1}
+        pages = layout.load_mapped_bytes + layout.load_kept_bytes
+        return {"heap": layout.load_heap_bytes, "mapped": pages, "constant": 1}
     weights = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
     return {
         "weights": max(weights, 0),
         "activations": layout.activation_bytes,
         "workspace": layout.workspace_bytes,
-        "mapped": layout.inference_mapped_bytes,
+        "mapped": layout.inference_mapped_bytes + layout.inference_kept_bytes,
         "constant": 1,
     }
 

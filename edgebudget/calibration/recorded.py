@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from edgebudget.calibration.fit import Origin, Pair, fit
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.errors import CalibrationError, EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, runtime_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, has_process, runtime_of
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 
@@ -30,22 +30,25 @@ def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> 
 def pair_of(measurement: Measurement) -> Pair | None:
     """Return `measurement` beside its estimate's parts, the runtime's fixed cost taken off.
 
-    None where the runtime model does not support the option, where nothing is left of the peak, and for measurements
-    of an allocator alone: their process loads no file.
+    None where the runtime model does not support the option, where the process says nothing of the model, and where
+    nothing is left of the peak. Of eager PyTorch inference alone: what was measured built its model with random
+    weights and loaded no file.
     Raises EdgeBudgetError where the model cannot be loaded or traced.
     """
     layout = estimate_of(measurement).layout
-    if isinstance(layout, Unsupported) or measurement.observation.allocator is not None:
+    if isinstance(layout, Unsupported) or not has_process(measurement):
         return None
     fixed = fixed_bytes(measurement, layout)
     measured: Mapping[str, int] = {
         "load": measurement.load_process_bytes - fixed,
         "inference": measurement.inference_process_bytes - fixed,
     }
+    if measurement.observation.allocator is not None:
+        measured = {"inference": measured["inference"]}
     if min(measured.values()) <= 0:
         return None
     subject = measurement.subject
-    parts = {phase: parts_of(layout, phase) for phase in PHASES}
+    parts = {phase: parts_of(layout, phase) for phase in PHASES if phase in measured}
     return Pair(f"{subject.model} {' '.join(subject.inputs)}", family_of(subject.model), parts, measured)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from edgebudget.calibration.model import SCHEMA_VERSION, Fit, HeldOut
+from edgebudget.calibration.model import CUDA, CUDA_TENSORS, SCHEMA_VERSION, Fit, HeldOut
 from edgebudget.errors import CalibrationError
 
 SHIPPED = "shipped"
@@ -20,9 +20,11 @@ class Calibrations:
     fits: tuple[Fit, ...]
 
     def find(self, runtime: str, dtype: str, isa: str) -> Fit | None:
-        """Return the fit for `runtime` and `dtype`: one measured on `isa` before one from elsewhere; None without."""
+        """Return the fit for `runtime` and `dtype`, None without: one measured on `isa` before one of a process
+        elsewhere, and that before one of tensors alone. A GPU's segments speak for no CPU, and no CPU for them."""
         fitting = [fit for fit in self.fits if fit.runtime == runtime and fit.dtype == dtype]
-        return next((fit for fit in fitting if fit.speaks_for(isa)), fitting[0] if fitting else None)
+        fitting = [fit for fit in fitting if (fit.isa == CUDA) == (isa == CUDA)]
+        return min(fitting, key=lambda fit: (not fit.speaks_for(isa), fit.isa == CUDA_TENSORS), default=None)
 
 
 NONE = Calibrations(())

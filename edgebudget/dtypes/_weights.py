@@ -4,7 +4,7 @@ Which operators they take depends on what quantizes: torchao and ExecuTorch take
 quantizers others; a runtime that differs says so in its own assignment.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 from edgebudget.dtypes._floating import hold_as
@@ -49,28 +49,34 @@ def assign_weights(
     A weight that another operator reads too, such as an embedding table tied to the last layer, is held twice: as it
     was for the other one.
     """
-    held = [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages]
     layers = linear_weights(graph)
-    covered = {
-        op.index
-        for op in graph.ops
-        if op.name == "linear" and op.index in operators and takes_groups(graph, op, layers, group_numel)
-    }
-    quantized = {graph.tensors[graph.ops[index].inputs[1]] for index in covered}
+    weights: dict[int, tuple[int, Held]] = {}
+    for op in graph.ops:
+        if op.name == "linear" and op.index in operators and takes_groups(graph, op, layers, group_numel):
+            rows, columns = graph.tensors[op.inputs[1]].shape
+            groups = rows * (1 if group_numel is None else -(-columns // group_numel))
+            nbytes = -(-rows * columns * bits // 8)
+            weights[op.index] = (1, Held(f"int{bits}", nbytes, groups * (SCALE_NBYTES + ZERO_POINT_NBYTES)))
+    floating = Assignment.of(option, [hold_as(s.dtype, s.nbytes, "float32") for s in graph.storages], frozenset())
+    return with_weights(floating, graph, weights)
+
+
+def with_weights(base: Assignment, graph: TracedGraph, weights: Mapping[int, tuple[int, Held]]) -> Assignment:
+    """Return `base` with the input that stands at a position of an operator held otherwise: operator by index to
+    position and form. What another operator reads too is held as it was besides."""
+    held = list(base.held)
     elsewhere = {
         graph.tensors[t].storage
         for op in graph.ops
         for position, t in enumerate(op.inputs)
-        if not (op.index in covered and position == 1)
+        if op.index not in weights or weights[op.index][0] != position
     }
-    for weight in quantized:
-        rows, columns = weight.shape
-        groups = rows * (1 if group_numel is None else -(-columns // group_numel))
-        small = Held(f"int{bits}", -(-weight.numel * bits // 8), groups * (SCALE_NBYTES + ZERO_POINT_NBYTES))
-        was = held[weight.storage]
+    for index, (position, small) in weights.items():
+        storage = graph.tensors[graph.ops[index].inputs[position]].storage
+        was = base[storage]
         both = Held(was.dtype, was.nbytes + small.nbytes, small.quantization_nbytes)
-        held[weight.storage] = both if weight.storage in elsewhere else small
-    return Assignment.of(option, held, frozenset(covered))
+        held[storage] = both if storage in elsewhere else small
+    return Assignment.of(base.option, held, base.covered | weights.keys())
 
 
 def linear_weights(graph: TracedGraph) -> frozenset[int]:

@@ -109,5 +109,9 @@ def _in_order(graph: TracedGraph, order: Sequence[int]) -> TracedGraph:
 
 
 def _peak(graph: TracedGraph) -> int:
-    buffers = [Buffer(s.id, s.nbytes, s.born, s.dies) for s in graph.activations]
-    return max(live_bytes(buffers, max(len(graph.ops), 1)), default=0)
+    """The most bytes alive where each storage goes after the last operator that touches it."""
+    last = {graph.tensors[t].storage: op.index for op in graph.ops for t in (*op.inputs, *op.outputs)}
+    kept = {graph.tensors[t].storage for t in (*graph.inputs, *graph.outputs)}
+    end = len(graph.ops)
+    buffers = [Buffer(s.id, s.nbytes, s.born, end if s.id in kept else last.get(s.id, end)) for s in graph.activations]
+    return max(live_bytes(buffers, max(end, 1)), default=0)

@@ -32,7 +32,7 @@ class _Module:
         found = heaviest_flattened(case.graph)
         if found is None:
             return
-        from edgebudget.fitting._pooled import pooled_before  # needs torch
+        from edgebudget.sources._pooled import pooled_before  # needs torch
 
         with pooled_before(case.loaded.module, found.module, found.channels):
             changed = trace_again(case, case.loaded)

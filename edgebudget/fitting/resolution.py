@@ -1,11 +1,12 @@
-"""The largest input that fits, found by bisection over real traces."""
+"""The largest input that fits: between one that fits and one that does not, traced for real, until they touch."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.fitting._traces import image_size, trace_again, with_image_size
+from edgebudget.fitting._traces import trace_again
 from edgebudget.fitting.interface import Case, Proposal
+from edgebudget.sources._images import image_size, with_image_size
 
 STEPS = (1, 2, 4, 8, 16, 32)
 """Differences in height to try: a model whose strides must come out even takes only some sizes."""
@@ -74,9 +75,22 @@ def _bisect(start: int, step: int, at: Callable[[int], Proposal | None]) -> Limi
         if not fits(low):
             return Limit(None, at(start + low * step))
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        for k in _guesses(low, high, at(start + low * step), at(start + high * step)):
+            if low < k < high:
+                low, high = (k, high) if fits(k) else (low, k)
     return Limit(at(start + low * step), at(start + high * step))
+
+
+def _guesses(low: int, high: int, fitting: Proposal | None, beyond: Proposal | None) -> tuple[int, ...]:
+    """Where the limit may be: where a line through both peaks meets the budget, next to it, and in the middle."""
+    middle = (low + high) // 2
+    ends = [p.result.peak_high_bytes if p is not None else None for p in (fitting, beyond)]
+    budget = fitting.result.budget_bytes if fitting is not None else None
+    if ends[0] is None or ends[1] is None or budget is None or ends[1] <= ends[0]:
+        return (middle,)
+    # Activations go with the area; along the bracket's height that is close to a line once the bracket is small.
+    near = low + int((high - low) * ((budget - ends[0]) / (ends[1] - ends[0])) ** (0.5 if high - low > 64 else 1))
+    return (near, near + 1, near - 1, middle)
 
 
 def _at(case: Case, size: tuple[int, int], height: int) -> Proposal | None:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from edgebudget.measure.models import BuiltModel
 
 SCHEMA_VERSION = 1
+SCATTERED_WEIGHTS = "random, as if trained: no two tensors are equal, none is constant"  # `models.scatter_weights`
 
 
 @dataclass(frozen=True, slots=True)

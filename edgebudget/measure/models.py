@@ -27,17 +27,43 @@ class BuiltModel:
 
 
 def build_model(reference: str, shapes: Sequence[str]) -> BuiltModel:
-    """Return the model that `reference` names, with random weights, and inputs of `shapes` (`1x3x224x224:float32`).
+    """Return the model that `reference` names, with weights as if trained, and inputs of `shapes`
+    (`1x3x224x224:float32`).
 
     Raises ModelError or UnknownNameError when there is no such model or it cannot be built.
     """
-    return BuiltModel(build_module(reference, shapes), example_inputs(shapes))
+    module = build_module(reference, shapes)
+    scatter_weights(module)
+    return BuiltModel(module, example_inputs(shapes))
 
 
 def build_module(reference: str, shapes: Sequence[str]) -> torch.nn.Module:
     """Return the model without inputs: nothing is allocated but what it holds. Raises as `build_model` does."""
     with with_weights(SEED):
         return _load(reference, shapes).module
+
+
+def scatter_weights(module: torch.nn.Module) -> None:
+    """Change every parameter and running statistic of `module` a little, so that no two are equal and none is constant.
+
+    A fresh model has equal layers (`nn.TransformerEncoder` copies one), zero biases and statistics that do nothing.
+    Exporters store equal constants once and drop zeros, which a trained model gives them no occasion for.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.is_floating_point():
+                spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
+                parameter.add_(_noise(parameter, generator) * (spread or 1.0))
+        for name, buffer in module.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.add_(_noise(buffer, generator))
+            elif name.endswith("running_var"):
+                buffer.mul_(_noise(buffer, generator).exp())
+
+
+def _noise(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return (torch.randn(like.shape, generator=generator) * 0.05).to(like.dtype)
 
 
 def input_shapes(reference: str, shapes: Sequence[str] = ()) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from edgebudget.profiles.interface import (
     StorageSpace,
 )
 from edgebudget.profiles.parse import Value
-from edgebudget.target import WeightsIn
+from edgebudget.target import Gpu, WeightsIn
 from edgebudget.units import parse_binary_size, parse_percent, parse_storage_size
 
 
@@ -48,6 +48,7 @@ def to_profile(data: dict[str, Value]) -> DeviceProfile:
         default_runtime=default_runtime,
         sources=tuple(_source(_mapping(source)) for source in _list(data.get("sources", []))),
         notes=tuple(_text(note) for note in _list(data.get("notes", []))),
+        gpu=cast(Gpu | None, data.get("gpu")),
         accelerators=tuple(_accelerator(_mapping(each)) for each in _list(data.get("accelerators", []))),
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from edgebudget.target import Target, WeightsIn
+from edgebudget.target import Gpu, Target, WeightsIn
 
 DeviceClass = Literal["sbc", "phone", "tablet", "mcu", "accelerator", "pc"]
 DtypeSupport = Literal["native", "emulated", "storage", "unsupported"]
@@ -131,6 +131,7 @@ class DeviceProfile:
     default_runtime: str
     sources: tuple[Source, ...]
     notes: tuple[str, ...] = ()
+    gpu: Gpu | None = None
     accelerators: tuple[Accelerator, ...] = ()
 
     @property
@@ -142,7 +143,7 @@ class DeviceProfile:
     @property
     def target(self) -> Target:
         """What the runtimes need to know of the device."""
-        return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in)
+        return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in, self.gpu)
 
     def sources_of(self, field: str) -> tuple[Source, ...]:
         """The sources of one figure, by its dotted path in the YAML."""

@@ -29,11 +29,16 @@ class CsvReporter:
     suffix: str = ".csv"
 
     def render(self, report: Report) -> str:
-        table = frame(report)
-        for column in table.columns:
-            table[column] = table[column].map(neutral, na_action="ignore")
-        text: str = table.to_csv(index=False, lineterminator="\n")
-        return text
+        return csv_text(frame(report))
+
+
+def csv_text(table: pd.DataFrame) -> str:
+    """Return `table` as CSV with its texts made harmless to spreadsheets."""
+    harmless = table.copy()
+    for column in harmless.columns:
+        harmless[column] = harmless[column].map(neutral, na_action="ignore")
+    text: str = harmless.to_csv(index=False, lineterminator="\n")
+    return text
 
 
 def frame(report: Report) -> pd.DataFrame:

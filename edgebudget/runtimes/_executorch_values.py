@@ -14,11 +14,10 @@ from typing import NamedTuple
 from edgebudget.graph import Arg, Ref
 from edgebudget.planning import align
 from edgebudget.runtimes._executorch_edge import Program, Step, returns_list
+from edgebudget.runtimes._glibc import usable_bytes
 
-PAGE_BYTES = 4096
 SEGMENT_ALIGNMENT = 128  # ExecutorchBackendConfig.segment_alignment
 CONSTANT_ALIGNMENT = 16  # schema.fbs, @executorch-tensor-alignment
-_MMAP_THRESHOLD = 128 * 1024  # glibc: larger blocks are mapped
 
 
 class Argument(NamedTuple):
@@ -188,14 +187,6 @@ def program_bytes(values: Census) -> int:
     return align(tensors + lists + tensor_lists + calls + scalars + others + rest, SEGMENT_ALIGNMENT)
 
 
-def malloc_bytes(size: int, pointer_bytes: int = 8) -> int:
-    """Return what a block of `size` takes of the heap by `malloc_usable_size`, as glibc gives it."""
-    overhead, granule = pointer_bytes, 2 * pointer_bytes
-    if size >= _MMAP_THRESHOLD:
-        return align(size + granule, PAGE_BYTES) - granule
-    return max(3 * pointer_bytes, align(size + overhead, granule) - overhead)
-
-
 def method_heap_bytes(values: Census, pointer_bytes: int = 8) -> int:
     """Return the heap that loading a method takes besides its arena: every block of `Method::init`, by usable size.
 
@@ -242,7 +233,7 @@ def loading_bytes(values: Census, pointer_bytes: int = 8) -> int:
     made = 6 + 2 * sum(values.ranks.values()) + 3 * lists + others + sum(described.values())
     held = _room(made) // 2
     mean = _usable_bytes(described, word) / max(sum(described.values()), 1)
-    return max(0, malloc_bytes(word * held, word) - round(mean * (made - held)))
+    return max(0, usable_bytes(word * held, pointer_bytes=word) - round(mean * (made - held)))
 
 
 def _call_blocks(values: Census, word: int) -> Counter[int]:
@@ -262,4 +253,4 @@ def _room(blocks: int) -> int:
 
 
 def _usable_bytes(blocks: Counter[int], word: int) -> int:
-    return sum(malloc_bytes(size, word) * count for size, count in blocks.items())
+    return sum(usable_bytes(size, pointer_bytes=word) * count for size, count in blocks.items())

@@ -1,17 +1,208 @@
-"""What glibc's malloc hands out for a request: the chunk's size classes, and whole pages for what it maps.
+"""What glibc's malloc hands out for a request, and which pages a process keeps of what it frees.
 
-Read in glibc's malloc/malloc.c: `request2size`, `sysmalloc_mmap`, `_mid_memalign`; constants of the 64-bit build.
+Read in glibc 2.36's malloc/malloc.c and checked against the library in tests/test_glibc.py: `request2size`,
+`sysmalloc_mmap`, `_mid_memalign` for sizes; `_int_malloc`, `_int_memalign`, `_int_free`, `sysmalloc` and `systrim` for
+pages.
 """
 
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+
 PAGE_BYTES = 4096
-MAPPED_FROM_BYTES = 128 * 1024  # M_MMAP_THRESHOLD, where it starts
-_HEADER, _GRAIN, _LEAST = 8, 16, 24
+MAPPED_FROM_BYTES = 128 * 1024  # DEFAULT_MMAP_THRESHOLD, where M_MMAP_THRESHOLD starts
+MAPPED_AT_MOST_BYTES = 32 << 20  # DEFAULT_MMAP_THRESHOLD_MAX: freeing no larger block moves the threshold
+PAD_BYTES = 128 * 1024  # DEFAULT_TOP_PAD: what the heap is grown by beyond a request, and keeps at its top
+CACHED_COUNT = 7  # TCACHE_FILL_COUNT
+CONSOLIDATED_FROM_BYTES = 64 * 1024  # FASTBIN_CONSOLIDATION_THRESHOLD: freeing less never trims the top
 
 
-def usable_bytes(nbytes: int, alignment: int = _GRAIN) -> int:
-    """Return `malloc_usable_size` of a block of `nbytes` from malloc, or from posix_memalign where `alignment` > 16."""
-    spare = alignment + 2 * _GRAIN if alignment > _GRAIN else 0
-    if nbytes + spare >= MAPPED_FROM_BYTES:
-        mapped = -(-(nbytes + spare + _HEADER) // PAGE_BYTES) * PAGE_BYTES
-        return mapped - max(alignment, _GRAIN)
-    return max(_LEAST, -(-(nbytes + _HEADER) // _GRAIN) * _GRAIN - _HEADER)
+def _up(nbytes: int, grain: int) -> int:
+    return -(-nbytes // grain) * grain
+
+
+def chunk_bytes(nbytes: int, pointer_bytes: int = 8) -> int:
+    """Return the size of the chunk for a request of `nbytes`, its header included."""
+    return max(4 * pointer_bytes, _up(nbytes + pointer_bytes, 2 * pointer_bytes))
+
+
+def usable_bytes(nbytes: int, alignment: int = 0, pointer_bytes: int = 8) -> int:
+    """Return `malloc_usable_size` of a block of `nbytes` from malloc, or from posix_memalign with `alignment`.
+
+    Blocks from 128 KiB on are mapped, in whole pages: so a process starts, and stays until it frees one.
+    """
+    grain = 2 * pointer_bytes
+    chunk = chunk_bytes(nbytes, pointer_bytes)
+    aligned = alignment > grain
+    asked = chunk_bytes(chunk + alignment + 2 * grain, pointer_bytes) if aligned else chunk
+    if asked < MAPPED_FROM_BYTES:
+        return chunk - pointer_bytes
+    return _up(asked + pointer_bytes, PAGE_BYTES) - (alignment if aligned else grain)
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """What malloc gave out: where its chunk lies in the heap, or -1 where it is mapped on its own."""
+
+    start: int
+    chunk_nbytes: int
+    usable_nbytes: int
+    written_nbytes: int  # of a mapped block: how far it was written to
+
+
+class Heap:
+    """One process's malloc on a 64-bit machine, from an empty heap: what is live, and which pages are resident.
+
+    Blocks are written to as they are made, whole unless `malloc` is told otherwise. Every size in bytes. The caches of
+    small blocks change no page and are left out, but for one effect: the ends that an aligned block is cut to go into
+    them, seven of a size, and what is freed beside such an end later does not join over it. Small blocks use them up.
+    """
+
+    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES) -> None:
+        self.mapped_from_bytes = mapped_from_bytes
+        self._trimmed_from_bytes = 128 * 1024 if mapped_from_bytes == MAPPED_FROM_BYTES else 2 * mapped_from_bytes
+        self.live_nbytes = self.peak_live_nbytes = 0
+        self.resident_nbytes = self.peak_resident_nbytes = 0
+        self._top = 0  # where the last, unbounded chunk starts
+        self._end = 0  # the break
+        self._free_by_size: list[tuple[int, int]] = []  # (size, start)
+        self._free: dict[int, int] = {}  # start -> size
+        self._free_ends: dict[int, int] = {}  # end -> start
+        self._aside: dict[int, int] = {}  # ends of aligned blocks in the cache: size -> how many
+        self._aside_full = False
+        self._touched: list[tuple[int, int]] = []  # stretches below the break that were written to, by address
+
+    def malloc(self, nbytes: int, alignment: int = 0, written_nbytes: int | None = None) -> Block:
+        """Return a block of `nbytes`, of which `written_nbytes` (all unless given) are written to."""
+        wanted = chunk_bytes(nbytes)
+        asked = chunk_bytes(wanted + alignment + 32) if alignment else wanted
+        written = min(nbytes if written_nbytes is None else written_nbytes, nbytes)
+        start = self._take(asked)
+        if start < 0:
+            mapped = _up(asked + 8, PAGE_BYTES)
+            block = Block(-1, mapped, mapped - (alignment or 16), 0)
+        else:
+            lead = -(start + 16) % alignment if alignment else 0
+            lead += alignment if 0 < lead < 32 else 0
+            kept = wanted if asked - lead - wanted >= 32 else asked - lead
+            block = Block(start + lead, kept, kept - 8, 0)
+            for size, at in ((lead, start), (asked - lead - kept, start + lead + kept)):
+                if size:
+                    self._put_aside(at, size)
+        self.live_nbytes += block.usable_nbytes
+        self.peak_live_nbytes = max(self.peak_live_nbytes, self.live_nbytes)
+        self.write(block, written)
+        return block
+
+    def write(self, block: Block, nbytes: int) -> None:
+        """Write to the first `nbytes` of `block`: the pages become resident."""
+        if block.start >= 0:
+            self._touch(block.start, block.start + 16 + nbytes)
+        elif nbytes > block.written_nbytes:
+            self.resident_nbytes += _up(nbytes, PAGE_BYTES) - _up(block.written_nbytes, PAGE_BYTES)
+            block.written_nbytes = nbytes
+        self.peak_resident_nbytes = max(self.peak_resident_nbytes, self.resident_nbytes)
+
+    def free(self, block: Block) -> None:
+        """Take `block` back: a mapped one returns its pages and moves the threshold, another may trim the top."""
+        self.live_nbytes -= block.usable_nbytes
+        if block.start < 0:
+            self.resident_nbytes -= _up(block.written_nbytes, PAGE_BYTES)
+            if self.mapped_from_bytes < block.chunk_nbytes <= MAPPED_AT_MOST_BYTES:
+                self.mapped_from_bytes = block.chunk_nbytes
+                self._trimmed_from_bytes = 2 * block.chunk_nbytes
+            return
+        if self._release(block.start, block.chunk_nbytes) >= CONSOLIDATED_FROM_BYTES:
+            self._trim()
+
+    def hold(self, nbytes: int) -> list[Block]:
+        """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones."""
+        self._aside.clear()
+        self._aside_full = False
+        whole, rest = divmod(max(nbytes, 0), PAGE_BYTES)
+        return [self.malloc(PAGE_BYTES - 8) for _ in range(whole)] + ([self.malloc(rest - 8)] if rest > 32 else [])
+
+    def reset_peaks(self) -> None:
+        """Let both peaks begin at what is there now."""
+        self.peak_live_nbytes, self.peak_resident_nbytes = self.live_nbytes, self.resident_nbytes
+
+    def fill_caches(self) -> None:
+        """Let the caches be full, as many small blocks leave them when they are freed: until `hold` uses them up."""
+        self._aside_full = True
+
+    def _put_aside(self, start: int, size: int) -> None:
+        if not self._aside_full and self._aside.get(size, 0) < CACHED_COUNT:
+            self._aside[size] = self._aside.get(size, 0) + 1
+        else:
+            self._release(start, size)
+
+    def _take(self, asked: int) -> int:
+        """Return where a chunk of `asked` starts: the free one that fits best, the top, a grown top; -1 for mapped."""
+        at = bisect_left(self._free_by_size, (asked, -1))
+        if at < len(self._free_by_size):
+            size, start = self._free_by_size[at]
+            self._forget(start, size)
+            if size - asked >= 32:
+                self._remember(start + asked, size - asked)
+            return start
+        if self._end - self._top < asked + 32:
+            if asked >= self.mapped_from_bytes:
+                return -1
+            self._end += _up(asked + PAD_BYTES + 32 - (self._end - self._top), PAGE_BYTES)
+        start = self._top
+        self._top += asked
+        return start
+
+    def _release(self, start: int, size: int) -> int:
+        """Join a chunk with its free neighbours, or the top; return the size of what came of it."""
+        before = self._free_ends.get(start)
+        if before is not None:
+            size += self._free[before]
+            self._forget(before, self._free[before])
+            start = before
+        after = self._free.get(start + size)
+        if after is not None:
+            self._forget(start + size, after)
+            size += after
+        if start + size == self._top:
+            self._top = start
+            return self._end - start
+        self._remember(start, size)
+        return size
+
+    def _remember(self, start: int, size: int) -> None:
+        insort(self._free_by_size, (size, start))
+        self._free[start] = size
+        self._free_ends[start + size] = start
+
+    def _forget(self, start: int, size: int) -> None:
+        del self._free_by_size[bisect_left(self._free_by_size, (size, start))]
+        del self._free[start]
+        del self._free_ends[start + size]
+
+    def _trim(self) -> None:
+        top = self._end - self._top
+        if top < self._trimmed_from_bytes:
+            return
+        extra = (top - 33 - PAD_BYTES) // PAGE_BYTES * PAGE_BYTES
+        if extra <= 0:
+            return
+        self._end -= extra
+        while self._touched and self._touched[-1][1] > self._end:
+            start, stop = self._touched.pop()
+            if start < self._end:
+                self._touched.append((start, self._end))
+            self.resident_nbytes -= stop - max(start, self._end)
+
+    def _touch(self, start: int, stop: int) -> None:
+        start, stop = start // PAGE_BYTES * PAGE_BYTES, _up(stop, PAGE_BYTES)
+        first = bisect_left(self._touched, (start, -1))
+        if first and self._touched[first - 1][1] >= start:
+            first -= 1
+        last = first
+        while last < len(self._touched) and self._touched[last][0] <= stop:
+            one, other = self._touched[last]
+            self.resident_nbytes -= other - one
+            start, stop = min(start, one), max(stop, other)
+            last += 1
+        self._touched[first:last] = [(start, stop)]
+        self.resident_nbytes += stop - start

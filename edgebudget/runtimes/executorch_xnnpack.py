@@ -14,12 +14,12 @@ from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
-from edgebudget.runtimes._xnnpack.delegate import Delegate, compile_delegate
+from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Delegate, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
 from edgebudget.runtimes._xnnpack.lowering import lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
-from edgebudget.runtimes._xnnpack.quantize import quantize
+from edgebudget.runtimes._xnnpack.quantize import hold, quantize
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -81,9 +81,11 @@ class _ExecutorchXnnpack:
         quantization = quantize(graph, functional, options)
         edge = lower(graph, functional, quantization, element)
         layout = _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
-        if "qb4w" not in quantization.weights.values():
+        if not quantization.weights:
             return layout
-        return replace(layout, notes=(*layout.notes, _GROUPED_NOTE))
+        grouped = "qb4w" in quantization.weights.values()
+        notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
+        return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
 
 
 def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
@@ -107,6 +109,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
     for delegate in delegates.values():
         stored |= delegate.stored  # the file holds one copy of what several delegates read
     storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    storage += CALL_FILE_BYTES * sum(step.delegate < 0 for step in steps)
     timeline, numel, spans = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
@@ -140,10 +143,12 @@ def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delega
     for step in steps:
         if step.delegate >= 0:
             delegate = delegates[step.delegate]
+            tabulating = held + delegate.transient_bytes + delegate.table_bytes
             held += delegate.packed_bytes + delegate.structure_bytes
             compiling = held + delegate.transient_bytes
-            heap = max(heap, compiling)
-            resident = max(resident, compiling + sum(delegate.stored.values()) + delegate.program_bytes)
+            heap = max(heap, tabulating, compiling)
+            mapped = delegate.program_bytes + sum(delegate.stored.values())
+            resident = max(resident, tabulating + delegate.program_bytes, compiling + mapped)
     return heap, resident - heap
 
 

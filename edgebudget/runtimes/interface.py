@@ -39,7 +39,9 @@ class MemoryLayout:
     `activation_bytes` is what the runtime's allocator or arena takes for activations, inputs and outputs;
     `workspace_bytes` scratch, packed copies and indirection buffers alive at the inference peak. `load_heap_bytes` and
     `inference_heap_bytes` are the heap's peaks while loading and while running (weights as held, activations,
-    workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks.
+    workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks. `*_kept_bytes`
+    are what the process holds beyond all these at its own peaks: pages that the allocator keeps of what was freed, less
+    what it gave out and nothing has written to, and less code that only running touches; they may be negative.
     `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes). `held` is
     how the runtime holds each storage of the trace, where that is not as the option says.
     """
@@ -62,6 +64,23 @@ class MemoryLayout:
     unmodelled_ops: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     held: Assignment | None = None
+    load_kept_bytes: int = 0
+    inference_kept_bytes: int = 0
+
+    @property
+    def load_resident_bytes(self) -> int:
+        """What the process holds for this model at the peak of loading, the runtime left out."""
+        return self.load_heap_bytes + self.load_mapped_bytes + self.load_kept_bytes
+
+    @property
+    def inference_resident_bytes(self) -> int:
+        """What the process holds for this model at the peak of inference, the runtime left out."""
+        return self.inference_heap_bytes + self.inference_mapped_bytes + self.inference_kept_bytes
+
+    @property
+    def resident_peak_bytes(self) -> int:
+        """The larger of the two, with the runtime: what the system charges the process."""
+        return max(self.load_resident_bytes, self.inference_resident_bytes) + self.runtime_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
+from edgebudget.runtimes._glibc import Heap
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
-from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, load
-from edgebudget.runtimes._onnxruntime.pipeline import WEIGHT_OPTIONS, Program, compile_program
+from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, Session
+from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes._onnxruntime.weights import WEIGHT_OPTIONS, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
+from edgebudget.units import format_bytes
 
 RUNTIME_BYTES = 8_600 * 1024
 """Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`, measured
@@ -66,7 +69,8 @@ class _OnnxRuntime:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
         layout = _lay_out(graph, compile_program(graph, channel_block(target), options))
         notes = tuple(_BY_OPTION[name] for name in sorted(asked) if name in _BY_OPTION)
-        return replace(layout, notes=(*layout.notes, *notes))
+        own = None if asked.isdisjoint(WEIGHT_OPTIONS) else hold(option, graph, options)
+        return replace(layout, notes=(*layout.notes, *notes), held=own)
 
 
 def channel_block(target: Target) -> int:
@@ -83,8 +87,13 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    loading = load(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
-    runs = simulate(planned, loading.arena)
+    session = Session(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
+    heap, arena = session.heap, session.arena
+    load_heap, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
+    heap.reset_peaks()
+    heap.hold(FRAME_NODE_BYTES * len(order))
+    simulate(planned, arena)
+    taken = sum(arena.regions)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
     bound = max(curve)
@@ -98,16 +107,18 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     offsets = {value: offset for value, offset, _ in blocks[1]}
     return MemoryLayout(
         activation_lower_bound_bytes=bound,
-        activation_bytes=runs.nbytes - min(scratch, runs.nbytes - bound),
+        activation_bytes=taken - min(scratch, taken - bound),
         activation_total_bytes=sum(program.graph.values[v].nbytes for node in order for v in node.outputs),
         activation_peak_numel=sum(
             b.nbytes // program.graph.values[b.id].itemsize for b in planned.lifetimes if b.first <= at <= b.last
         ),
-        workspace_bytes=min(scratch, runs.nbytes - bound) + max(loading.weight_nbytes - stored, 0),
-        load_heap_bytes=loading.peak_nbytes,
-        inference_heap_bytes=loading.nbytes + runs.nbytes + FRAME_NODE_BYTES * len(order),
+        workspace_bytes=min(scratch, taken - bound) + max(session.weight_nbytes - stored, 0),
+        load_heap_bytes=load_heap,
+        inference_heap_bytes=heap.peak_live_nbytes,
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
+        load_kept_bytes=load_resident - load_heap,
+        inference_kept_bytes=heap.peak_resident_nbytes - heap.peak_live_nbytes,
         storage_bytes=program.exported.file_nbytes(program.graph),
         runtime_bytes=RUNTIME_BYTES,
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
@@ -115,8 +126,15 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         tensors=tuple(_live(b, names, steps, offsets.get(b.value)) for b in planned.buffers),
         arena=_arena(planned.buffers, *blocks),
         unmodelled_ops=program.unmodelled_ops,
-        notes=NOTES,
+        notes=(*NOTES, _kept(heap)),
     )
+
+
+def _kept(heap: Heap) -> str:
+    more = heap.peak_resident_nbytes - heap.peak_live_nbytes
+    if more < 0:
+        return f"The arena has {format_bytes(-more)} that nothing writes to, and the peak is without them."
+    return f"Of what loading freed, malloc keeps {format_bytes(more)} while the model runs, and the peak has them."
 
 
 def _name(graph: TracedGraph, op: int, kind: str) -> str:

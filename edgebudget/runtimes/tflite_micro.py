@@ -12,6 +12,8 @@ from edgebudget.target import Target
 
 ALIGNMENT = 16  # MicroArenaBufferAlignment, micro_arena_constants.h
 
+BIAS_NBYTES = 4  # float32, or int32 in an int8 model
+
 ALIASES = frozenset(
     {
         "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "contiguous", "clone", "detach", "to",
@@ -70,7 +72,7 @@ class _TFLiteMicro:
         node = fused.steps[at - 1] if at and fused.steps else None
         persistent_bytes = _persistent_bytes(graph, fused, target)
         held = assign(option, graph)
-        weights_bytes = sum(held.held[s.id].total_nbytes for s in graph.weights)
+        weights_bytes = sum(held.held[s].total_nbytes for s in fused.constants(graph)) + fused.made_bias_nbytes
         in_ram_bytes = 0 if target.weights_in == "flash" else weights_bytes
         arena_bytes = plan.nbytes + persistent_bytes
         labels = ("inputs", *(graph.labels[step.op.index] for step in fused.steps))
@@ -108,6 +110,12 @@ class _Fused:
 
     steps: tuple[Node, ...]
     lifetimes: tuple[tuple[TensorSpec, int, int], ...]
+    made_bias_nbytes: int  # of convolutions that had none before a batch norm was folded into them
+
+    def constants(self, graph: TracedGraph) -> frozenset[int]:
+        """Return the storages of weights that steps read; those of a folded batch norm are in its convolution's."""
+        read = (graph.storage_of(t) for step in self.steps for t in step.op.inputs)
+        return frozenset(storage.id for storage in read if storage.role.is_weight)
 
 
 def _fuse(functional: Functional, inputs: tuple[int, ...]) -> _Fused:
@@ -118,6 +126,7 @@ def _fuse(functional: Functional, inputs: tuple[int, ...]) -> _Fused:
     made_by: dict[int, Node] = {}
     alias: dict[int, int] = {}  # a value that takes no memory of its own -> the one that holds it
     steps: list[Node] = []
+    made_bias_numel = 0
     for node in functional.nodes:
         source = alias.get(node.inputs[0], node.inputs[0]) if node.inputs else -1
         host = made_by.get(source)
@@ -125,12 +134,14 @@ def _fuse(functional: Functional, inputs: tuple[int, ...]) -> _Fused:
         if len(node.outputs) == 1 and node.inputs:
             folds = node.name == "batch_norm" and host is not None and host.name in ("conv1d", "conv2d", "linear")
             fuses = node.name in FUSED and host is not None and host.name in HOSTS
+            if folds and only_reader and host is not None and host.arg(2, "bias") is None:
+                made_bias_numel += functional.values[node.inputs[1]].numel
             if node.name in ALIASES or (only_reader and (folds or fuses)):
                 alias[node.outputs[0]] = source
                 continue
         steps.append(node)
         made_by.update((t, node) for t in node.outputs)
-    return _Fused(tuple(steps), tuple(_lifetimes(functional, inputs, steps, alias)))
+    return _Fused(tuple(steps), tuple(_lifetimes(functional, inputs, steps, alias)), BIAS_NBYTES * made_bias_numel)
 
 
 def _lifetimes(

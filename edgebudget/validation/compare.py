@@ -7,7 +7,9 @@ from statistics import median
 from edgebudget.estimation import MemoryEstimate
 from edgebudget.evidence import fixed_bytes
 from edgebudget.graph import Role
+from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
+from edgebudget.runtimes._pytorch_cuda import CudaFootprint
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 
 PROCESS_FLOOR_BYTES = 5_000_000
@@ -49,8 +51,12 @@ class Summary:
     bias: float
 
 
-def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, part: str) -> tuple[Comparison, ...]:
+def compare(
+    measurement: Measurement, estimate: MemoryEstimate, family: str, part: str, torchinfo_bytes: int | None = None
+) -> tuple[Comparison, ...]:
     """Return every figure that `measurement` holds, beside what `estimate` says; none where it is Unsupported.
+
+    `torchinfo_bytes` is what torchinfo says of the model, which is in float32 whatever the runtime does.
 
     Heap and process are over the idle process that has the runtime loaded. Where a phase took nothing, or a process
     less than PROCESS_FLOOR_BYTES, the relative error has no meaning and the figure is left out.
@@ -69,11 +75,38 @@ def compare(measurement: Measurement, estimate: MemoryEstimate, family: str, par
             name,
             measured,
             estimated,
-            _baselines(estimate, layout) if name == "inference heap" else (),
+            _baselines(estimate, layout, torchinfo_bytes) if name == "inference heap" else (),
         )
         for name, measured, estimated in figures
         if measured > 0
     )
+
+
+def compare_on_gpu(measurement: CudaMeasurement, found: CudaFootprint, family: str) -> tuple[Comparison, ...]:
+    """Return what the caching allocator held beside its estimate: nothing of the estimate was tuned on it."""
+    subject = measurement.subject
+    reserved = measurement.reserved_peak_bytes
+    figures = (
+        ("GPU, allocated after load", measurement.load_bytes, found.load_allocated_bytes),
+        ("GPU, peak allocated", measurement.allocated_peak_bytes, found.allocated_peak_bytes),
+        ("GPU, peak reserved", reserved, found.reserved_peak_bytes),
+    )
+    model = f"{subject.model} {' '.join(subject.inputs)}"
+    return tuple(
+        Comparison(model, family, "judge", "pytorch", subject.dtype, name, measured, estimated)
+        for name, measured, estimated in figures
+        if measured > 0
+    )
+
+
+FIGURES = (
+    "file", "planned arena", "allocator peak",
+    "load heap", "inference heap", "load process", "inference process",
+    "GPU, allocated after load", "GPU, peak allocated", "GPU, peak reserved",
+)  # fmt: skip
+DTYPES_IN_ORDER = (
+    "float32", "float16", "bfloat16", "int8", "int8-dynamic", "int8-weight-only", "int4-weight-only",
+)  # fmt: skip
 
 
 def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> list[tuple[str, int, int]]:
@@ -93,31 +126,36 @@ def _figures(m: Measurement, estimate: MemoryEstimate, layout: MemoryLayout) -> 
             ("inference heap", m.inference_heap_bytes, layout.inference_heap_bytes),
         ]
         processes = [
-            ("load process", m.load_process_bytes, layout.load_heap_bytes + layout.load_mapped_bytes + fixed),
-            (
-                "inference process",
-                m.inference_process_bytes,
-                layout.inference_heap_bytes + layout.inference_mapped_bytes + fixed,
-            ),
+            ("load process", m.load_process_bytes, layout.load_resident_bytes + fixed),
+            ("inference process", m.inference_process_bytes, layout.inference_resident_bytes + fixed),
         ]
         figures += [figure for figure in processes if figure[1] >= PROCESS_FLOOR_BYTES]
     return figures
 
 
-def _baselines(estimate: MemoryEstimate, layout: MemoryLayout) -> tuple[tuple[str, int], ...]:
+def _baselines(
+    estimate: MemoryEstimate, layout: MemoryLayout, torchinfo_bytes: int | None
+) -> tuple[tuple[str, int], ...]:
     weights = estimate.parameter_bytes + estimate.buffer_bytes
+    torchinfo = () if torchinfo_bytes is None or estimate.dtype != "float32" else (("torchinfo", torchinfo_bytes),)
     return (
+        *torchinfo,
         ("sum of tensors", weights + layout.activation_total_bytes),
         ("liveness", weights + layout.activation_lower_bound_bytes),
     )
 
 
 def summarize(comparisons: Sequence[Comparison]) -> tuple[Summary, ...]:
-    """Return the errors by runtime, dtype and figure, in the order they first appear."""
+    """Return the errors by runtime, then dtype in the order of precision, then figure."""
     groups: dict[tuple[str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
         groups.setdefault((comparison.runtime, comparison.dtype, comparison.figure), []).append(comparison)
-    return tuple(_summary(key, group) for key, group in groups.items())
+    return tuple(_summary(key, groups[key]) for key in sorted(groups, key=_order))
+
+
+def _order(key: tuple[str, str, str]) -> tuple[str, int, str, int]:
+    runtime, dtype, figure = key
+    return (runtime, DTYPES_IN_ORDER.index(dtype) if dtype in DTYPES_IN_ORDER else 99, dtype, FIGURES.index(figure))
 
 
 def _summary(key: tuple[str, str, str], group: Sequence[Comparison]) -> Summary:

@@ -30,8 +30,8 @@ def document(
         "and worst of its size, bias its median with sign. These are raw estimates, without any calibration.\n",
         error_table(comparisons),
         "## The same heap by simpler methods\n",
-        "Weights and the sum of all activations, and weights and the most activations alive at once, against the heap "
-        "at inference.\n",
+        "torchinfo's estimated total size (in float32), weights and the sum of all activations, and weights and the "
+        "most activations alive at once, against the heap at inference.\n",
         baseline_table(comparisons),
         "## Verdicts\n",
         "The process's peak after calibration, the interval a check would have given, and how often a budget would "

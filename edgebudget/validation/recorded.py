@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, footprint_of, has_process, torchinfo_bytes
+from edgebudget.measure.cuda.records import CudaMeasurement
 from edgebudget.measure.interface import Measurement
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.calibrated import Judged
-from edgebudget.validation.compare import Comparison, compare
+from edgebudget.validation.compare import Comparison, compare, compare_on_gpu
 from edgebudget.verdict import uncalibrated
 
 
@@ -20,7 +21,18 @@ def compared(measurements: Iterable[Measurement], part: str) -> Iterator[Compari
             made = estimate_of(measurement)
         except EdgeBudgetError:
             continue
-        yield from compare(measurement, made, family_of(measurement.subject.model), part)
+        model = measurement.subject.model
+        yield from compare(measurement, made, family_of(model), part, torchinfo_bytes().get(model))
+
+
+def compared_on_gpu(measurements: Iterable[CudaMeasurement]) -> Iterator[Comparison]:
+    """Yield every figure of a GPU beside its estimate; what cannot be estimated is left out."""
+    for measurement in measurements:
+        try:
+            found = footprint_of(measurement)
+        except EdgeBudgetError:
+            continue
+        yield from compare_on_gpu(measurement, found, family_of(measurement.subject.model))
 
 
 def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> Iterator[Judged]:
@@ -30,14 +42,16 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
             made = estimate_of(measurement)
         except EdgeBudgetError:
             continue
-        if isinstance(made.layout, Unsupported) or measurement.observation.allocator is not None:
+        if isinstance(made.layout, Unsupported) or not has_process(measurement):
             continue
         layout = replace(made.layout, runtime_bytes=0)
+        peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        if measurement.observation.allocator is not None:  # it built its model, and loaded no file
+            layout = replace(layout, load_heap_bytes=0)
+            peak_bytes = measurement.inference_process_bytes
         isa = measurement.provenance.isa
         calibration = calibrations.find(made.runtime, made.dtype, isa)
-        raw_peak_bytes = replace(made, layout=layout).raw_peak_bytes
-        interval = calibration.interval(layout, isa) if calibration else uncalibrated(raw_peak_bytes)
-        peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
         measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
         if measured_bytes <= 0:
             continue

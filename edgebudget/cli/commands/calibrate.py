@@ -32,21 +32,32 @@ def calibrate(
     A runtime and dtype with too few measurements, or mixed ones, is named and left out. Exit code 2 when nothing is
     left.
     """
+    from edgebudget.calibration.on_gpu import fit_gpu
     from edgebudget.calibration.recorded import fit_all
     from edgebudget.calibration.store import to_json
     from edgebudget.errors import CalibrationError
-    from edgebudget.evidence import read_measurements, recorded_measurements
+    from edgebudget.evidence import (
+        is_of_gpu,
+        read_gpu_measurements,
+        read_measurements,
+        recorded_gpu_measurements,
+        recorded_measurements,
+    )
 
-    measurements = recorded_measurements("build") if not data else read_measurements(data)
+    if data:
+        measurements = read_measurements(path for path in data if not is_of_gpu(path))
+        on_gpu = read_gpu_measurements(path for path in data if is_of_gpu(path))
+    else:
+        measurements, on_gpu = recorded_measurements("build"), recorded_gpu_measurements()
 
     def tell(sentence: str) -> None:
         if not quiet:
             typer.echo(sentence, err=True)
 
-    fits = fit_all(measurements, level, tell)
+    fits = fit_all(measurements, level, tell) + fit_gpu(on_gpu, level, tell)
     if not fits:
         raise CalibrationError(
-            f"Nothing could be fitted to {len(measurements)} measurements.",
+            f"Nothing could be fitted to {len(measurements) + len(on_gpu)} measurements.",
             "Measure more models with 'edgebudget measure': a fit needs at least 10 of 5 families.",
         )
     text = to_json(fits)

@@ -1,4 +1,4 @@
-"""`edgebudget compare`: devices x models x dtypes in one CSV."""
+"""`edgebudget compare`: models x devices x runtimes x dtypes in one table."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,20 +22,28 @@ def compare(
     profiles: options.Profiles = None,
     dtype: options.Dtypes = "float32,float16,int8",
     runtime: options.Runtimes = "",
-    out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="CSV file to write; - is stdout.")] = "-",
+    form: Annotated[
+        str, typer.Option("--format", metavar="csv|md", help="A table to calculate with, or a matrix of verdicts.")
+    ] = "csv",
+    out: Annotated[str, typer.Option("--out", metavar="FILE|-", help="File to write; - is stdout.")] = "-",
     jobs: options.Jobs = 1,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> int:
-    """Write one CSV over devices x models x dtypes.
+    """Write one table over models x devices x runtimes x dtypes, the best choice of each pair on top.
+
+    The CSV has a row an option, with its difference to float32 in bytes and percent; md is a matrix of verdicts.
 
     Exit code 0 whatever the verdicts, which are what is compared; 2: wrong usage, or a model that could not be
-    estimated (the others are still in the CSV).
+    estimated (the others are still in the table).
     """
+    from edgebudget.comparison import Comparison
+    from edgebudget.errors import UsageError
     from edgebudget.pipeline import run
-    from edgebudget.reporters import REPORTERS
     from edgebudget.suite import MOBILE_SUITE
 
+    if form not in ("csv", "md"):
+        raise UsageError(f"compare does not write {form!r}.", "Use --format csv or --format md.")
     request = options.build_request(device, dtype, runtime, profiles=profiles)
     if out != "-":
         prepare_folder(Path(out).parent)
@@ -43,7 +51,8 @@ def compare(
     with progress(len(chosen), quiet=quiet) as on_done:
         report = run(chosen, request, jobs=jobs, on_done=on_done)
     print_errors(report)
-    text = REPORTERS.get("csv").render(report)
+    comparison = Comparison(report)
+    text = comparison.to_csv() if form == "csv" else comparison.to_markdown()
     if out == "-":
         print_result(text)
     else:

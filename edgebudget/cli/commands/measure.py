@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgebudget.cli import options
+from edgebudget.cli.gpu import is_gpu, measure_on_gpu
 from edgebudget.cli.output import print_result
+from edgebudget.errors import UsageError
 
 if TYPE_CHECKING:
     from edgebudget.measure.interface import Failure, Measurement, Subject
@@ -25,7 +27,9 @@ def measure(
             metavar="MODEL...", help="torchvision name, package.module:factory, path/file.py:factory, or timm:NAME."
         ),
     ],
-    backend: Annotated[str, typer.Option("--backend", metavar="LIST", help="Comma list of runtimes to run.")],
+    backend: Annotated[
+        str, typer.Option("--backend", metavar="LIST", help="Comma list of runtimes to run; or cuda, cuda:1: a GPU.")
+    ],
     dtype: Annotated[
         str,
         typer.Option("--dtype", metavar="LIST", help="Comma list. Default: all of each backend.", show_default=False),
@@ -50,7 +54,12 @@ def measure(
     from edgebudget.measure.interface import Failure
     from edgebudget.measure.records import to_json_line
 
-    subjects = _subjects(models, options.comma_list(backend), options.comma_list(dtype), inputs or [])
+    backends, dtypes = options.comma_list(backend), options.comma_list(dtype)
+    if any(map(is_gpu, backends)):
+        if len(backends) > 1:
+            raise UsageError("A GPU is measured by itself.", "Give --backend cuda alone, the others in another run.")
+        return measure_on_gpu(models, backends[0], dtypes, inputs or [], out, quiet)
+    subjects = _subjects(models, backends, dtypes, inputs or [])
     failures: list[Failure] = []
 
     def tell(result: "Measurement | Failure") -> None:
@@ -72,7 +81,6 @@ def measure(
 def _subjects(
     models: list[str], backends: tuple[str, ...], dtypes: tuple[str, ...], inputs: list[str]
 ) -> "tuple[Subject, ...]":
-    from edgebudget.errors import UsageError
     from edgebudget.measure import BACKENDS
     from edgebudget.measure.interface import Subject
     from edgebudget.measure.models import input_shapes
@@ -86,7 +94,7 @@ def _subjects(
         pairs += [(name, dtype) for dtype in dtypes or known]
         BACKENDS.get(name).require()
     if not pairs:
-        raise UsageError("No backend was named.", f"Give --backend one of {', '.join(BACKENDS.names())}.")
+        raise UsageError("No backend was named.", f"Give --backend one of {', '.join(BACKENDS.names())}, or cuda.")
     return tuple(
         Subject(model, shapes, name, dtype)
         for model in models

@@ -32,20 +32,30 @@ def validate(
 ) -> int:
     """Print the error table: every recorded measurement against the estimate that this version gives for it.
 
-    Nothing was tuned on the models to judge by. Heap and process are over the idle runtime.
+    The models to judge by are not those that runtime models were built on. Heap and process are over the idle runtime.
     """
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.errors import UsageError
-    from edgebudget.evidence import read_measurements, recorded_measurements
+    from edgebudget.evidence import (
+        is_of_gpu,
+        read_gpu_measurements,
+        read_measurements,
+        recorded_gpu_measurements,
+        recorded_measurements,
+    )
     from edgebudget.validation.document import document
-    from edgebudget.validation.recorded import compared, judged
+    from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 
     if part not in ("build", "judge"):
         raise UsageError(f"There is no part {part!r}.", "Write --part build or --part judge.")
-    measurements = read_measurements(data) if data else recorded_measurements(part)
+    if data:
+        measurements = read_measurements(path for path in data if not is_of_gpu(path))
+        on_gpu = read_gpu_measurements(path for path in data if is_of_gpu(path))
+    else:
+        measurements, on_gpu = recorded_measurements(part), recorded_gpu_measurements()
     text = document(
         measurements,
-        tuple(compared(measurements, part)),
+        (*compared(measurements, part), *compared_on_gpu(on_gpu)),
         tuple(judged(measurements, load_calibrations(calibration))),
         with_models=models,
     )

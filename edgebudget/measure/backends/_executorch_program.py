@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebudget.errors import MissingExtraError
-from edgebudget.measure.interface import Artefact, Subject
+from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Subject
 from edgebudget.measure.native_build import executorch_runner
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ def written(
         planned_bytes=tuple(plan.non_const_buffer_sizes[1:]),  # the first is a placeholder, always 0
         delegate_count=delegate_calls,
         outside_ops=dict(sorted(outside.items())),
-        settings={"load_mode": "mmap", **settings},
+        settings={"load_mode": "mmap", "weights": SCATTERED_WEIGHTS, **settings},
     )

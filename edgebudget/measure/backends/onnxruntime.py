@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgebudget.errors import MissingExtraError
-from edgebudget.measure.interface import Artefact, Subject
+from edgebudget.measure.interface import SCATTERED_WEIGHTS, Artefact, Subject
 
 if TYPE_CHECKING:
     import numpy
@@ -43,7 +43,7 @@ class OnnxRuntime:
             )
         lowering = time.perf_counter()
         settings = {"exporter": "torch.onnx dynamo", "enable_cpu_mem_arena": "true", "enable_mem_pattern": "true"}
-        settings["graph_optimization_level"] = "all"
+        settings |= {"graph_optimization_level": "all", "weights": SCATTERED_WEIGHTS}
         path = plain
         if dtype != "float32":
             path = folder / f"{dtype}.onnx"

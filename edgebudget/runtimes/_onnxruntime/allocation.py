@@ -195,31 +195,17 @@ def pattern(planned: Plan, sizes: Mapping[int, int]) -> tuple[int, tuple[Block, 
     return peak, tuple(blocks)
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """What the arena holds after the first run and after all later ones, and the pattern's size; bytes."""
-
-    first_nbytes: int
-    nbytes: int
-    pattern_nbytes: int
-
-
-def simulate(planned: Plan, arena: Arena) -> Runs:
-    """Return what the arena takes: a run that allocates buffer by buffer, then runs that take one pattern at once.
-
-    `arena` is as loading left it; it grows.
-    """
+def simulate(planned: Plan, arena: Arena) -> None:
+    """Run twice in `arena`, as loading left it: buffer by buffer, then with one pattern that all later runs take."""
     sizes = {held.value: held.nbytes for held in planned.buffers}
     inner = {held.value: held.nbytes for held in planned.buffers if not held.result}
     _run(arena, planned, sizes)
-    first_nbytes = arena.nbytes
     pattern_nbytes, _ = pattern(planned, inner)
     outer = {held.value: held.nbytes for held in planned.buffers if held.result}
     block = arena.allocate(pattern_nbytes) if pattern_nbytes else None
     _run(arena, planned, outer)
     if block is not None:
         arena.free(block)
-    return Runs(first_nbytes, arena.nbytes, pattern_nbytes)
 
 
 def _run(arena: Arena, planned: Plan, sizes: Mapping[int, int]) -> None:

@@ -5,10 +5,14 @@
 
 from dataclasses import dataclass
 
+from edgebudget.runtimes._glibc import Block, Heap
+
 GRAIN_BYTES = 256  # BFCArena::kMinAllocationSize
 FIRST_REGION_BYTES = 1 << 20  # DEFAULT_INITIAL_CHUNK_SIZE_BYTES
 LARGEST_REGION_BYTES = 1 << 30  # DEFAULT_MAX_POWER_OF_TWO_EXTEND_BYTES
 DEAD_BYTES = 128 << 20  # DEFAULT_MAX_DEAD_BYTES_PER_CHUNK: a chunk may be this much too large, or half empty
+REGION_BITS = 48  # an address is a region's number above these bits, and an offset in it
+ALIGNED_BYTES = 64  # MlasGetPreferredBufferAlignment, by which the CPU allocator aligns
 HANDLE_BYTES = 8  # AllocationRegion keeps a chunk handle for every grain
 
 
@@ -24,17 +28,14 @@ class Chunk:
 
 
 class Arena:
-    """Regions from the system and the chunks in them. Sizes in bytes."""
+    """Regions from `heap` and the chunks in them, which are written to as they are taken. Sizes in bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, heap: Heap) -> None:
+        self._heap = heap
+        self._blocks: list[Block] = []
         self._next_region_nbytes = FIRST_REGION_BYTES
         self._free: set[Chunk] = set()
         self.regions: list[int] = []
-
-    @property
-    def nbytes(self) -> int:
-        """What the arena holds of the system's memory, its tables of handles included."""
-        return sum(nbytes + nbytes // GRAIN_BYTES * HANDLE_BYTES for nbytes in self.regions)
 
     def allocate(self, nbytes: int) -> Chunk:
         """Return a chunk of at least `nbytes`: the smallest free one that fits, else one of a new region."""
@@ -50,6 +51,7 @@ class Arena:
             chunk.after = rest
             chunk.nbytes = wanted
             self._free.add(rest)
+        self._heap.write(self._blocks[chunk.order >> REGION_BITS], chunk.order % (1 << REGION_BITS) + nbytes)
         return chunk
 
     def free(self, chunk: Chunk) -> None:
@@ -78,7 +80,9 @@ class Arena:
         if not increased:
             doubled = self._next_region_nbytes * 2
             self._next_region_nbytes = doubled if doubled < LARGEST_REGION_BYTES else LARGEST_REGION_BYTES
-        chunk = Chunk(nbytes, len(self.regions) << 48)
+        chunk = Chunk(nbytes, len(self.regions) << REGION_BITS)
+        self._blocks.append(self._heap.malloc(nbytes, ALIGNED_BYTES, written_nbytes=0))
+        self._heap.malloc(nbytes // GRAIN_BYTES * HANDLE_BYTES)
         self.regions.append(nbytes)
         self._free.add(chunk)
         return chunk

@@ -8,7 +8,8 @@ copies filter after filter and frees no original before it is done. PrePack pack
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgebudget.runtimes._onnxruntime.arena import Arena
+from edgebudget.runtimes._glibc import Block, Heap
+from edgebudget.runtimes._onnxruntime.arena import ALIGNED_BYTES, Arena
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
@@ -17,7 +18,7 @@ from edgebudget.runtimes._onnxruntime.quantization import convolution_packing, p
 
 STREAM_BYTES = 4 << 20  # DEFAULT_PROTOBUF_BLOCK_SIZE (core/graph/model.cc)
 SAFE_STRING_BYTES = 50_000_000  # protobuf's kSafeStringSize: what a parser reserves at once; beyond, it doubles
-ALIGNED_SLACK_BYTES = 40  # an aligned block of malloc is on average this much larger than what was asked for
+IDLE_MAPPED_FROM_BYTES = 217_088  # from which size malloc maps blocks in an idle process: Python freed one as large
 
 # Bookkeeping, measured with onnxruntime 1.31.1 on x86-64 by an allocation counter: chains of 20 and 120 equal nodes,
 # the difference by 100. The session is an empty chain's: kernel registries, schemas, thread pools.
@@ -37,6 +38,7 @@ BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,54
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
 INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
 REORDERED_BYTES = 860  # what is left of the original's entry
+REORDERING_BYTES = GRAPH_NODE_BYTES + 3 * GRAPH_INPUT_BYTES + INITIALIZER_BYTES  # a new node, and the old one stays
 FRAME_NODE_BYTES = 290  # what a run holds for a node beside buffers: values, tensors, its share of the memory pattern
 VALUE_INFO_BYTES = 600  # a value's type and shape in the file, held as NodeArg
 # What the exporter writes for every node: module path, classes, the operator and its stack trace. A line and a file
@@ -47,6 +49,7 @@ METADATA_PAIRS_BYTES = 750
 # The rest of the file: a node's inputs, outputs and attributes; an initializer's name and shape; a value's.
 FILE_NODE_BYTES = 115
 FILE_INITIALIZER_BYTES = 42
+FILE_QUANTIZED_INITIALIZER_BYTES = 102  # the static quantizer's names are longer: least squares over 14 files, to 1.4 %
 FILE_VALUE_BYTES = 60
 
 
@@ -59,6 +62,7 @@ class Exported:
     input_count: int  # of all nodes
     typed_count: int  # values with a type in the file: a quantizer gives none to what it adds
     depths: tuple[int, ...]
+    initializer_nbytes: int = FILE_INITIALIZER_BYTES  # of each, beside its data
 
     @property
     def metadata_nbytes(self) -> int:
@@ -71,22 +75,11 @@ class Exported:
     def file_nbytes(self, graph: Graph) -> int:
         """Return the size of the `.onnx` file."""
         return (
-            sum(graph.values[v].nbytes + FILE_INITIALIZER_BYTES for v in self.initializers)
+            sum(graph.values[v].nbytes + self.initializer_nbytes for v in self.initializers)
             + self.node_count * FILE_NODE_BYTES
             + self.typed_count * FILE_VALUE_BYTES
             + self.metadata_nbytes
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """Heap bytes at the peak while loading and when the session is ready; of the latter, packed and blocked copies."""
-
-    peak_nbytes: int
-    nbytes: int
-    copied_nbytes: int
-    weight_nbytes: int
-    arena: Arena  # with the packed filters that kernels allocate there
 
 
 def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, reordered_count: int, exported: Exported) -> int:
@@ -109,90 +102,129 @@ def graph_nbytes(exported: Exported) -> int:
     return SESSION_BYTES + nodes + weights + exported.value_count * VALUE_INFO_BYTES + metadata
 
 
-def string_nbytes(nbytes: int) -> int:
-    """Return what a string of protobuf holds for `nbytes` of raw data."""
-    if nbytes <= SAFE_STRING_BYTES:
-        return nbytes + 1
-    capacity = SAFE_STRING_BYTES
-    while capacity < nbytes:
-        capacity *= 2
-    return capacity
+class Session:
+    """A session while it loads, on a heap of its own: what it takes and frees, in the order it does.
 
-
-def load(
-    graph: Graph,
-    order: Sequence[Node],
-    exported: Exported,
-    folds: Sequence[Fold],
-    reordered: Sequence[Reordered],
-    *,
-    arm: bool,
-) -> Loading:
-    """Return the heap over a load.
-
-    `folds` are the weights that ConstantFolding rearranges, `reordered` the blocked copies, in the order of the work.
+    `heap` has the peaks; `arena` then stands as the first run finds it. `folds` are the weights that ConstantFolding
+    rearranges, `reordered` the blocked copies, in the order of the work.
     """
-    values = graph.values
-    parsed = 0
-    peak = 0
-    for v in exported.initializers:
-        capacity = string_nbytes(values[v].nbytes)
-        if capacity > SAFE_STRING_BYTES + 1:
-            peak = max(peak, parsed + capacity + capacity // 2)  # grown: the old half is still there
-        parsed += capacity
-    protos = exported.metadata_nbytes + exported.value_count * VALUE_INFO_BYTES
-    peak = max(peak, parsed) + min(STREAM_BYTES, exported.file_nbytes(graph)) + protos
 
-    held = {v: values[v].nbytes for v in exported.initializers}
-    used = {v for node in order for v in (*node.inputs, *node.parameters) if v != ABSENT and values[v].constant}
-    overhead = bookkeeping_nbytes(order, len(used), len(reordered), exported)
-    total = parsed
-    peak = max(peak, graph_nbytes(exported) + sum(held.values()))
-    for v in exported.initializers:
-        peak = max(peak, overhead + total + held[v])
-        total += held[v] - string_nbytes(held[v])
-    kept = 0
-    for fold in folds:
-        peak = max(peak, overhead + total + kept + fold.transient_nbytes)
-        kept += fold.kept_nbytes
-    if folds:  # what was folded is replaced by the results
-        copies = {copy.copy for copy in reordered}
-        originals = {copy.original for copy in reordered}
-        total = sum(values[v].nbytes for v in (used | originals) - copies)
-    for copy in reordered:
-        before, after = values[copy.original].nbytes, values[copy.copy].nbytes
-        # the Initializer's own copy, the reordered vector, the proto's string, then the tensor
-        peak = max(peak, overhead + total + before + 3 * after)
-        total += after
-        held[copy.copy] = after
-    held = {v: values[v].nbytes for v in used}
-    total = sum(held.values()) + len(held) * ALIGNED_SLACK_BYTES
-    uses: dict[int, int] = {}
-    for node in order:
-        for v in node.inputs:
-            if v in held:
-                uses[v] = uses.get(v, 0) + 1
-    copied = sum(held.get(copy.copy, 0) for copy in reordered)
-    packed: set[tuple[int, str]] = set()
-    arena = Arena()
-    for node in sorted(order, key=lambda n: n.index):  # PrePack goes by the nodes' indices
-        for v, nbytes, in_arena in packings(graph, node, arm=arm):
-            if node.kind == "QGemm" and node.transposed_b:  # turned round in a temporary buffer first
-                arena.free(arena.allocate(values[v].nbytes))
-            if in_arena:
-                arena.allocate(nbytes)
-                copied += nbytes
-            else:
-                peak = max(peak, overhead + total + arena.nbytes + nbytes)
-                if (v, node.kind) not in packed:  # equal packed bytes of one kind of kernel are kept once
-                    packed.add((v, node.kind))
-                    copied += nbytes
-                    total += nbytes
-            peak = max(peak, overhead + total + arena.nbytes)
-            uses[v] -= 1
-            if not uses[v]:
-                total -= held[v]
-    return Loading(max(peak, overhead + total + arena.nbytes), overhead + total, copied, total, arena)
+    def __init__(
+        self,
+        graph: Graph,
+        order: Sequence[Node],
+        exported: Exported,
+        folds: Sequence[Fold],
+        reordered: Sequence[Reordered],
+        *,
+        arm: bool,
+    ) -> None:
+        self.heap = Heap(IDLE_MAPPED_FROM_BYTES)
+        self.arena = Arena(self.heap)
+        self.weight_nbytes = 0  # of all copies that stay
+        self._values = graph.values
+        self._tensors: dict[int, Block] = {}
+        self._small: list[Block] = []
+        used = {v for node in order for v in (*node.inputs, *node.parameters) if v != ABSENT}
+        used = {v for v in used if self._values[v].constant}
+        self._parse(graph, exported)
+        self._fold(folds, used | {copy.original for copy in reordered}, {copy.copy for copy in reordered})
+        self._reorder(reordered)
+        for v in [v for v in self._tensors if v not in used]:
+            self.heap.free(self._tensors.pop(v))
+        self._hold(bookkeeping_nbytes(order, len(used), len(reordered), exported))
+        self.weight_nbytes = sum(self._values[v].nbytes for v in self._tensors)
+        self._pack(graph, order, arm=arm)
+
+    def _hold(self, nbytes: int) -> None:
+        """Hold as much as `nbytes` in small blocks."""
+        held = sum(block.usable_nbytes for block in self._small)
+        while self._small and held > nbytes:
+            block = self._small.pop()
+            held -= block.usable_nbytes
+            self.heap.free(block)
+        self._small += self.heap.hold(nbytes - held)
+
+    def _tensor(self, v: int) -> None:
+        self._tensors[v] = self.heap.malloc(self._values[v].nbytes, ALIGNED_BYTES)
+
+    def _parse(self, graph: Graph, exported: Exported) -> None:
+        """The file becomes messages, the graph, and one tensor after the other, whose string is freed."""
+        heap = self.heap
+        stream = heap.malloc(min(STREAM_BYTES, exported.file_nbytes(graph)))
+        initializers = exported.initializers
+        self._hold(exported.metadata_nbytes + (exported.value_count - len(initializers)) * VALUE_INFO_BYTES)
+        strings = []
+        for v in initializers:
+            self._small += heap.hold(VALUE_INFO_BYTES)  # between two strings: what is freed does not join
+            strings.append(self._string(self._values[v].nbytes))
+        heap.free(stream)
+        self._hold(graph_nbytes(exported))
+        for v, string in zip(initializers, strings, strict=True):
+            self._tensor(v)
+            heap.free(string)
+
+    def _string(self, nbytes: int) -> Block:
+        """Return a string of protobuf: reserved at once up to a size that is safe, grown by doubling beyond."""
+        if nbytes <= SAFE_STRING_BYTES:
+            return self.heap.malloc(nbytes + 1)
+        capacity = SAFE_STRING_BYTES
+        block = self.heap.malloc(capacity)
+        while capacity < nbytes:
+            capacity *= 2
+            grown = self.heap.malloc(capacity, written_nbytes=nbytes)
+            self.heap.free(block)
+            block = grown
+        return block
+
+    def _fold(self, folds: Sequence[Fold], needed: set[int], copies: set[int]) -> None:
+        kept: list[Block] = []
+        for fold in folds:
+            kept.append(self.heap.malloc(fold.kept_nbytes, ALIGNED_BYTES))
+            self.heap.free(self.heap.malloc(fold.transient_nbytes - fold.kept_nbytes, ALIGNED_BYTES))
+        for v in [v for v in self._tensors if folds and v not in needed]:
+            self.heap.free(self._tensors.pop(v))
+        for block in kept:
+            self.heap.free(block)
+        for v in needed - copies - self._tensors.keys():  # what was folded is replaced by the results
+            self._tensor(v)
+
+    def _reorder(self, reordered: Sequence[Reordered]) -> None:
+        """The Initializer's own copy, the reordered vector, the message's string, then the tensor."""
+        for copy in reordered:
+            before, after = self._values[copy.original].nbytes, self._values[copy.copy].nbytes
+            passing = [self.heap.malloc(before, ALIGNED_BYTES), self.heap.malloc(after), self.heap.malloc(after + 1)]
+            self._tensor(copy.copy)
+            for block in reversed(passing):
+                self.heap.free(block)
+            self._small += self.heap.hold(REORDERING_BYTES)
+
+    def _pack(self, graph: Graph, order: Sequence[Node], *, arm: bool) -> None:
+        """PrePack goes by the nodes' indices; equal packed bytes of one kind of kernel are kept once."""
+        uses: dict[int, int] = {}
+        for node in order:
+            for v in node.inputs:
+                if v in self._tensors:
+                    uses[v] = uses.get(v, 0) + 1
+        packed: set[tuple[int, str]] = set()
+        self.heap.fill_caches()  # with what the nodes took that were optimized away
+        for node in sorted(order, key=lambda n: n.index):
+            for v, nbytes, in_arena in packings(graph, node, arm=arm):
+                if node.kind == "QGemm" and node.transposed_b:  # turned round in a temporary buffer first
+                    self.arena.free(self.arena.allocate(self._values[v].nbytes))
+                if in_arena:
+                    self.arena.allocate(nbytes)
+                else:
+                    block = self.heap.malloc(nbytes, ALIGNED_BYTES)
+                    if (v, node.kind) in packed:
+                        self.heap.free(block)
+                    else:
+                        packed.add((v, node.kind))
+                        self.weight_nbytes += nbytes
+                uses[v] -= 1
+                if not uses[v]:
+                    self.weight_nbytes -= self._values[v].nbytes
+                    self.heap.free(self._tensors.pop(v))
 
 
 def packings(graph: Graph, node: Node, *, arm: bool) -> list[tuple[int, int, bool]]:

@@ -44,7 +44,7 @@ class Lowering(Builder):
         self.rewritten = False  # whether level 1 changes anything: saved by a quantizer, the file then has no metadata
         self.unmodelled: dict[str, None] = {}
         self._late: set[int] = set()  # constants that the session computes
-        self._folded: dict[int, int] = {}  # convolution -> the BatchNorm folded into it
+        self._folded: dict[int, int] = {}  # convolution or linear layer -> the BatchNorm folded into it
         self._skipped: set[int] = set()
 
     def run(self) -> Graph:
@@ -61,16 +61,22 @@ class Lowering(Builder):
         return self.graph
 
     def _fold_batch_norms(self) -> None:
-        """FuseBatchNormIntoConv (onnxscript): a BatchNorm that alone reads a convolution without transposition."""
+        """FuseBatchNormIntoConv and its kin (onnxscript): a BatchNorm that alone reads a convolution or a Gemm."""
         for op in self.traced.ops:
             if op.name not in ("batch_norm", "_native_batch_norm_legit_no_training", "native_batch_norm"):
                 continue
             source = self.traced.producers.get(op.inputs[0])
-            if source is None or source.name not in CONVOLUTIONS or source.outputs[0] in self.traced.outputs:
+            if source is None or source.outputs[0] in self.traced.outputs:
+                continue
+            if source.name not in CONVOLUTIONS and not self._is_gemm(source):
                 continue
             if len(self.traced.consumers.get(op.inputs[0], ())) == 1:
                 self._folded[source.index] = op.index
                 self._skipped.add(op.index)
+
+    def _is_gemm(self, op: Op) -> bool:
+        """Whether the operator becomes a Gemm with constant weights."""
+        return op.name == "linear" and len(self.traced.tensors[op.inputs[0]].shape) == 2
 
     # ---- one operator -------------------------------------------------------------------------------------------
 
@@ -229,7 +235,11 @@ class Lowering(Builder):
         source, weight = inputs[0], inputs[1]
         shape, out = self.shape(source), self.traced.tensors[op.outputs[0]].shape
         if len(shape) == 2:
-            self.emit(op, "Gemm", inputs).transposed_b = True
+            batch_norm = self._folded.get(op.index)
+            if batch_norm is not None and len(inputs) < 3:
+                inputs = [*inputs, self.constant(out[-1:], 4)]
+            made = op if batch_norm is None else self.traced.ops[batch_norm]
+            self.emit(made, "Gemm", inputs).transposed_b = True
             return
         if self.graph.values[weight].constant:
             columns, rows = self.shape(weight)
@@ -282,7 +292,11 @@ class Lowering(Builder):
         if key == inputs[1]:
             producer = self.graph.producers().get(key)
             if producer is None or producer.kind != "Transpose":
-                flat = self.step(op, "Reshape", [key, self.constant((3,))], (prod(key_shape[:-2]), *key_shape[-2:]))
+                flat_shape = (prod(key_shape[:-2]), *key_shape[-2:])
+                if producer is not None and producer.kind == "Reshape" and self.shape(producer.inputs[0]) == flat_shape:
+                    flat = producer.inputs[0]  # a view of a view is one
+                else:
+                    flat = self.step(op, "Reshape", [key, self.constant((3,))], flat_shape)
                 flipped = self.step(op, "Transpose", [flat], (prod(key_shape[:-2]), key_shape[-1], key_shape[-2]))
                 self.graph.nodes[self.graph.made - 1].permutation = (0, 2, 1)
                 turned = (*key_shape[:-2], key_shape[-1], columns)

@@ -3,14 +3,12 @@
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "HardSigmoid"})  # ConvActivationFusion
-PUSHED_THROUGH = frozenset(
-    {
-        "Add", "Sub", "Mul", "Div", "Relu", "Sigmoid", "Gelu", "QuickGelu", "Clip", "HardSigmoid", "ReduceMean",
-        "ReduceL2", "ReduceSum", "ReduceMax",
-        "QuantizeLinear", "DequantizeLinear", "QLinearAdd", "QLinearMul", "QLinearConcat", "QLinearSigmoid",
-        "QLinearLeakyRelu", "QLinearAveragePool",
-    }
-)  # fmt: skip
+PUSHED_THROUGH = frozenset(  # handler_map and HandleSimpleNode's kin (transpose_optimization)
+    "Cast Exp Gelu QuickGelu LeakyRelu Log Reciprocal Relu Sigmoid Sqrt Tanh Abs Not Ceil Floor Neg Erf HardSigmoid "
+    "Round IsNaN Selu Sign Softplus Celu Sin Cos Clip Add Max Min Mul Sub Div And Or Mod PRelu Equal Greater Less "
+    "GreaterOrEqual LessOrEqual Pow Where ReduceMean ReduceL2 ReduceSum ReduceMax QuantizeLinear DequantizeLinear "
+    "QLinearAdd QLinearMul QLinearConcat QLinearSigmoid QLinearLeakyRelu QLinearAveragePool".split()
+)
 
 
 def push_transposes(graph: Graph) -> None:

@@ -1,18 +1,15 @@
 """The whole way from a traced graph to what ONNX Runtime executes on an instruction set."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime import kernels, optimizers, quantization, weights
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import Graph, Node
-from edgebudget.runtimes._onnxruntime.load import Exported
+from edgebudget.runtimes._onnxruntime.load import FILE_INITIALIZER_BYTES, FILE_QUANTIZED_INITIALIZER_BYTES, Exported
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
-
-WEIGHT_OPTIONS = ("int8-dynamic", "int8-weight-only", "int4-weight-only")
-"""Options of which ONNX Runtime's quantizers rewrite the exported file, before a session optimizes it."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +32,19 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     """
     arm = block == 1
     int8 = _under("int8", options)
-    by_weights = {name: _under(name, options) for name in WEIGHT_OPTIONS}
+    by_weights = {name: _under(name, options) for name in weights.WEIGHT_OPTIONS}
     lowering = Lowering(traced, level=1 if int8 else 2, as_exported=frozenset().union(*by_weights.values()))
     graph = lowering.run()
     graph.prune()
-    depths = tuple(traced.ops[node.op].module.count(".") + 2 for node in graph.nodes.values())
+    depths = _depths(traced, [node.op for node in graph.nodes.values()])
     optimizers.push_transposes(graph)
     node_count = len(depths)
     input_count = graph.input_count
     typed_count = node_count + len(graph.initializers())
     if int8:
         added = quantization.quantize(graph, int8)
-        depths = () if lowering.rewritten else depths
+        optimizers.gathers_to_split(graph)
+        depths = () if lowering.rewritten else _depths(traced, added.exported_ops)
         node_count, input_count, written = added.node_count, added.input_count, added.initializers
     else:
         for more in _quantize_weights(graph, by_weights):
@@ -60,7 +58,8 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     initializers = written
     if not int8:
         folds, initializers = _needed(lowering.folds, written)
-    exported = Exported(initializers, node_count, input_count, typed_count, depths)
+    name_nbytes = FILE_QUANTIZED_INITIALIZER_BYTES if int8 else FILE_INITIALIZER_BYTES
+    exported = Exported(initializers, node_count, input_count, typed_count, depths, name_nbytes)
     optimizers.fuse_activations(graph)
     if int8:
         quantization.to_channels_last(graph)
@@ -81,7 +80,14 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
             node.scratch = weights.convolution_scratch(graph, node)
         elif node.kind == "QLinearConv":
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
+        elif node.kind in ("QGemm", "QLinearMatMul"):
+            node.scratch = quantization.product_scratch(graph, node)
     return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
+
+
+def _depths(traced: TracedGraph, operators: Iterable[int]) -> tuple[int, ...]:
+    """How deep in the module tree each operator stands."""
+    return tuple(traced.ops[index].module.count(".") + 2 for index in operators)
 
 
 def _under(option: str, options: Sequence[str]) -> frozenset[int]:
@@ -89,7 +95,7 @@ def _under(option: str, options: Sequence[str]) -> frozenset[int]:
 
 
 def _quantize_weights(graph: Graph, by_weights: Mapping[str, frozenset[int]]) -> Iterator[weights.Added]:
-    """Rewrite what each option of `WEIGHT_OPTIONS` covers."""
+    """Rewrite what each option of `weights.WEIGHT_OPTIONS` covers."""
     if by_weights["int8-dynamic"]:
         yield weights.quantize_dynamically(graph, by_weights["int8-dynamic"])
     for option, bits in (("int8-weight-only", 8), ("int4-weight-only", 4)):

@@ -8,6 +8,7 @@ dequantizes, its weights too, in every run.
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from math import prod
 
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
@@ -51,19 +52,22 @@ ELEMENTWISE = frozenset({"Add", "Mul", "Concat"})
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The quantized file: its nodes and initializers."""
+    """The quantized file: its nodes and initializers, and the traced operators of the nodes that the exporter wrote."""
 
     node_count: int
     input_count: int
     initializers: tuple[int, ...]
+    exported_ops: tuple[int, ...]
 
 
 def quantize(graph: Graph, operators: Container[int]) -> Written:
     """Rewrite `graph` as quantized and then fused, where the operator a node comes from is among `operators`; return
     what the file holds before the session fuses it."""
-    _insert_pairs(graph, _mark(graph, operators))
+    marks = _mark(graph, operators)
+    exported_ops = tuple(node.op for node in graph.nodes.values())
+    _insert_pairs(graph, marks)
     graph.sort_breadth_first()
-    written = Written(len(graph.nodes), graph.input_count, graph.initializers())
+    written = Written(len(graph.nodes), graph.input_count, graph.initializers(), exported_ops)
     _fuse(graph)
     graph.prune()
     return written
@@ -108,11 +112,11 @@ def _mark(graph: Graph, operators: Container[int]) -> _Marks:
                 del marks.activations[source]
                 graph.remove(node)
             take(node.outputs[0])
+        elif node.kind == "Gather" and values[source].constant and values[source].itemsize == 4:
+            marks.weights[node.index, 0] = 1  # a table of embeddings
+            take(node.outputs[0], source)
         elif node.kind in SAME_AS_INPUT:
-            if node.kind == "Gather" and values[source].constant and values[source].itemsize == 4:
-                marks.weights[node.index, 0] = 1  # an embedding's table
-                take(node.outputs[0], source)
-            elif source in marks.activations:
+            if source in marks.activations:
                 take(node.outputs[0], source)
         elif node.kind in ALL_TENSORS:
             for position, v in enumerate(node.inputs):
@@ -130,20 +134,18 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
     values = graph.values
     consumers = graph.consumers()
     integers: dict[int, int] = {}
+    scales: dict[int, list[int]] = {}
     for (index, position), itemsize in marks.weights.items():
         node = graph.nodes[index]
         weight = node.inputs[position]
         if weight not in integers:
             integers[weight] = graph.value(values[weight].shape, itemsize, constant=True)
-        by_tensor = node.kind == "Gather"
-        channels = 1 if by_tensor else (values[weight].shape or (1,))[0]
-        scale = graph.value((channels,), 4, constant=True)
-        zero = graph.value((channels,), itemsize, constant=True)
+        channels = _channels(graph, node, position)
+        scales[weight] = [graph.value(channels, 4, constant=True), graph.value(channels, itemsize, constant=True)]
         wide = graph.value(values[weight].shape, 4)
-        graph.add("DequantizeLinear", [integers[weight], scale, zero], [wide], node.op)
+        graph.add("DequantizeLinear", [integers[weight], *scales[weight]], [wide], node.op)
         node.inputs[position] = wide
     producers = graph.producers()
-    scales: dict[int, list[int]] = {}
     for v, shared in marks.activations.items():
         readers = [index for index in dict.fromkeys(r.index for r in consumers.get(v, ())) if index in graph.nodes]
         is_result = v in graph.results
@@ -162,6 +164,18 @@ def _insert_pairs(graph: Graph, marks: _Marks) -> None:
             wide = graph.value(values[v].shape, 4)
             graph.add("DequantizeLinear", [small, *parameters], [wide], op)
             graph.results[graph.results.index(v)] = wide
+
+
+def _channels(graph: Graph, node: Node, position: int) -> tuple[int, ...]:
+    """Return the shape of a weight's scales: one a channel where the operator has channels, else a single one.
+
+    `is_tensor_per_channel` with the axis that each operator asks for: operators/conv.py, gemm.py, matmul.py, norm.py.
+    """
+    shape = graph.values[node.inputs[position]].shape
+    axis = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0 if node.transposed_b else 1, "MatMul": 1}.get(node.kind)
+    if node.kind in WEIGHTED and position == 2:  # a bias has the scales of the product
+        return _channels(graph, node, 1)
+    return () if axis is None or len(shape) <= axis else (shape[axis],)
 
 
 def _fuse(graph: Graph) -> None:
@@ -203,8 +217,11 @@ class _Group:
         graph: Graph, node: Node, producers: Mapping[int, Node], consumers: Mapping[int, list[Node]]
     ) -> "_Group | None":
         before: list[Node | None] = []
-        for v in node.inputs:
+        for position, v in enumerate(node.inputs):
             source = producers.get(v)
+            if node.kind == "Gather" and position:
+                before.append(None)
+                continue
             dequantizes = source is not None and source.kind == "DequantizeLinear"
             if not dequantizes and v != ABSENT and not graph.values[v].constant:
                 return None
@@ -287,24 +304,41 @@ def convolution_packing(graph: Graph, node: Node, *, arm: bool) -> tuple[bool, i
 
 
 def convolution_scratch(graph: Graph, node: Node, *, arm: bool, pointer_bytes: int = 8) -> tuple[int, ...]:
-    """Return the temporary buffers of a QLinearConv: indirection, or im2col and an int32 product (qlinearconv.cc)."""
+    """Return the temporary buffers of a QLinearConv (`QLinearConv::Compute`, qlinearconv.cc), in the order it takes them.
+
+    An int32 product unless the kernels are symmetric; where `to_channels_last` has not been, over one or three
+    dimensions, an image turned round on the way in and out; an indirection buffer, or im2col.
+    """
     symmetric, _ = convolution_packing(graph, node, arm=arm)
     window = node.window
     if window is None:
         return ()
+    source = graph.values[node.inputs[0]].shape
     weight = graph.values[node.inputs[1]].shape
     out = graph.values[node.outputs[0]].shape
-    positions = out[1] * out[2] if len(out) == 4 else 1
-    kernel = 1
-    for size in window.kernel:
-        kernel *= size
+    is_channels_last = len(out) == 4
+    positions = prod(out[1:-1]) if is_channels_last else prod(out[2:])
+    kernel = prod(window.kernel)
     depthwise = weight[1] == 1 and weight[0] == window.groups
     buffers: list[int] = []
     if not symmetric:
         buffers.append(4 * positions * weight[0])
+    if not is_channels_last:
+        buffers += [prod(source[1:]), positions * weight[0]]
     pointwise = kernel == 1 and set(window.stride) == {1} and not any(window.pads)
     if depthwise or (symmetric and not pointwise):
-        buffers.append(pointer_bytes * kernel * positions * out[0])
+        images = out[0] if symmetric and is_channels_last else 1
+        buffers.append(pointer_bytes * kernel * positions * images)
     elif not pointwise:
-        buffers.append(weight[1] * kernel * positions)
+        groups = window.groups if len(window.kernel) > 2 else 1
+        buffers.append(groups * weight[1] * kernel * positions)
     return tuple(buffers)
+
+
+def product_scratch(graph: Graph, node: Node) -> tuple[int, ...]:
+    """Return the int32 product that QGemm and QLinearMatMul round to 8 bits (quant_gemm.cc, quantize_linear_matmul.cc).
+
+    A QGemm that writes float32 computes in its output.
+    """
+    out = graph.values[node.outputs[0]]
+    return (4 * prod(out.shape),) if out.itemsize == 1 else ()

@@ -7,11 +7,20 @@ with what surrounds it into DynamicQuantizeMatMul; a ConvInteger is left with a 
 dimensions is a Gemm and stays as it is.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
+from edgebudget.dtypes._static import SCALE_NBYTES, ZERO_POINT_NBYTES
+from edgebudget.dtypes._weights import with_weights
 from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
+from edgebudget.dtypes.interface import Assignment, DtypeOption, Held
+from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
+
+WEIGHT_OPTIONS: Mapping[str, int] = {"int8-dynamic": 8, "int8-weight-only": 8, "int4-weight-only": 4}
+"""Options of which ONNX Runtime's quantizers rewrite the exported file before a session reads it: bits a weight."""
+
+HELD_SMALL = frozenset({"linear", "conv1d", "conv2d", "conv3d", "embedding"})
 
 
 @dataclass(slots=True)
@@ -65,6 +74,28 @@ def quantize_blocks(graph: Graph, operators: Container[int], bits: int) -> Added
         added.inputs += 1 + len(bias)
         added.rewritten += 1
     return added
+
+
+def hold(option: DtypeOption, graph: TracedGraph, options: Sequence[str]) -> Assignment:
+    """Return how the file holds each storage: what the quantizers take is not what `option` says of linear layers."""
+    plain = {index for index, name in enumerate(options) if name not in WEIGHT_OPTIONS}
+    weights: dict[int, tuple[int, Held]] = {}
+    for op in graph.ops:
+        position = 0 if op.name == "embedding" else 1
+        if op.index in plain or op.name not in HELD_SMALL or len(op.inputs) <= position:
+            continue
+        weight = graph.tensors[op.inputs[position]]
+        if not graph.storages[weight.storage].role.is_weight:
+            continue
+        if options[op.index] == "int8-dynamic":
+            weights[op.index] = (position, Held("int8", weight.numel, SCALE_NBYTES + ZERO_POINT_NBYTES))
+        elif op.name == "linear" and len(graph.tensors[op.inputs[0]].shape) > 2:
+            bits = WEIGHT_OPTIONS[options[op.index]]
+            rows, columns = weight.shape
+            blocks = rows * -(-columns // GROUP_NUMEL)
+            nbytes = blocks * GROUP_NUMEL * bits // 8
+            weights[op.index] = (1, Held(f"int{bits}", nbytes, blocks * SCALE_NBYTES))
+    return with_weights(option.assign_part(graph, plain), graph, weights)
 
 
 def convolution_scratch(graph: Graph, node: Node) -> tuple[int, ...]:

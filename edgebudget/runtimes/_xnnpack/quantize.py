@@ -8,11 +8,14 @@ float, with a convert on each side.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgebudget.dtypes._weights import linear_weights, takes_groups
+from edgebudget.dtypes._static import SCALE_NBYTES
+from edgebudget.dtypes._weights import linear_weights, takes_groups, with_weights
 from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
+from edgebudget.dtypes.interface import Assignment, DtypeOption, Held
 from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.runtimes._functional import Functional, Node
 from edgebudget.runtimes._xnnpack.edge import Weights
+from edgebudget.runtimes._xnnpack.operators import GROUP_SCALE_BYTES
 
 # _is_share_obs_or_fq_op, xnnpack_quantizer_utils.py
 SHARING = frozenset({
@@ -39,13 +42,15 @@ def quantize(graph: TracedGraph, functional: Functional, options: Sequence[str])
     """Return what is made int8 where `options` has for each operator of `graph` the option it runs under. Pure.
 
     `int8` is the quantizer with static activations, `int8-dynamic` with dynamic ones: linear layers, and convolutions
-    over two dimensions that are not depthwise (`_do_annotate_conv`). `int4-weight-only` is torchao's 4-bit weights.
+    over two dimensions that are neither depthwise nor read by a relu alone (`_do_annotate_conv` leaves those to a
+    pattern that is for static activations). `int4-weight-only` is torchao's 4-bit weights.
     """
+    readers = _readers(functional)
     layers = linear_weights(graph)
     weights: dict[int, Weights] = {}
     for node in functional.nodes:
         option = options[node.op.index]
-        if option == "int8-dynamic" and _is_dynamic(node, functional, graph):
+        if option == "int8-dynamic" and _is_dynamic(node, functional, graph, readers):
             weights[node.op.index] = "qc8w"
         elif (
             option == "int4-weight-only" and node.name == "linear" and takes_groups(graph, node.op, layers, GROUP_NUMEL)
@@ -57,11 +62,40 @@ def quantize(graph: TracedGraph, functional: Functional, options: Sequence[str])
     return Quantization(static.values, static.operators, weights)
 
 
-def _is_dynamic(node: Node, functional: Functional, graph: TracedGraph) -> bool:
+def hold(option: DtypeOption, graph: TracedGraph, weights: Mapping[int, Weights]) -> Assignment:
+    """Return how the program holds each storage where the operators in `weights` have integer ones."""
+    options = option.by_operator(graph)
+    plain = {index for index, name in enumerate(options) if name not in ("int8-dynamic", "int4-weight-only")}
+    held: dict[int, tuple[int, Held]] = {}
+    for index, form in weights.items():
+        op = graph.ops[index]
+        weight = graph.tensors[op.inputs[1]]
+        channels = weight.shape[1 if op.name.startswith("conv_transpose") else 0]
+        if form == "qb4w":
+            held[index] = (1, Held("int4", weight.numel // 2, weight.numel // GROUP_NUMEL * GROUP_SCALE_BYTES))
+        else:
+            held[index] = (1, Held("int8", weight.numel, channels * SCALE_NBYTES))
+    return with_weights(option.assign_part(graph, plain), graph, held)
+
+
+def _readers(functional: Functional) -> dict[int, list[Node]]:
+    readers: dict[int, list[Node]] = {}
+    for node in functional.nodes:
+        for value in node.inputs:
+            readers.setdefault(value, []).append(node)
+    return readers
+
+
+def _is_dynamic(node: Node, functional: Functional, graph: TracedGraph, readers: Mapping[int, Sequence[Node]]) -> bool:
     if node.name not in ("linear", "conv2d", "conv_transpose2d") or len(node.inputs) < 2:
         return False
     weight = functional.values[node.inputs[1]]
     if not graph.storages[weight.storage].role.is_weight or weight.dtype not in FLOATING:
+        return False
+    following = readers.get(node.outputs[0], ())
+    if len(following) == 1 and following[0].name == "batch_norm":  # folded before the quantizer comes
+        following = readers.get(following[0].outputs[0], ())
+    if node.name != "linear" and [reader.name for reader in following] == ["relu"]:
         return False
     if node.name == "conv_transpose2d":
         return node.arg(6, "groups", 1) == 1
@@ -69,10 +103,7 @@ def _is_dynamic(node: Node, functional: Functional, graph: TracedGraph) -> bool:
 
 
 def _quantize_statically(functional: Functional, asked: frozenset[int]) -> Quantization:
-    readers: dict[int, list[str]] = {}
-    for node in functional.nodes:
-        for value in node.inputs:
-            readers.setdefault(value, []).append(node.name)
+    readers = {value: [node.name for node in nodes] for value, nodes in _readers(functional).items()}
     quantized: set[int] = set()
     covered: set[int] = set()
     folded: set[int] = set()  # outputs of convolutions whose batch norm takes their place

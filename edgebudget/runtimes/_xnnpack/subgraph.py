@@ -10,6 +10,7 @@ from math import prod
 
 from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.graph import ITEMSIZE
+from edgebudget.planning import align
 from edgebudget.runtimes._xnnpack import operators
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp, Shape
 from edgebudget.runtimes._xnnpack.method import Step
@@ -76,8 +77,10 @@ class Subgraph:
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
     dropped: int = 0  # values among those of clamps that stay in the tables
     defined_nodes: int = 0  # nodes before any is folded
+    tabulated_bytes: int = 0  # the largest value within a chain that became a table
 
 
+DATA_ALIGNMENT = 128  # of what a program file holds by name, and of its segments (exir/_serialize/_program.py)
 TOKEN_BYTES, SPARE_TOKENS = 8, 15  # struct xnn_qd8_quantization_params; XNN_EXTRA_QUANTIZATION_PARAMS
 
 
@@ -240,6 +243,7 @@ def _fold_tables(sub: Subgraph) -> list[XnnNode]:
                 gone.update(chain)
                 last = sub.nodes[chain[-1]]
                 for k in chain[:-1]:
+                    sub.tabulated_bytes = max(sub.tabulated_bytes, sub.sizes[sub.nodes[k].output])
                     sub.sizes[sub.nodes[k].output] = 0
                 tables[chain[-1]] = XnnNode("unary", node.inputs, last.output, LOOK_UP, "lookup_table", node.module)
     return [tables.get(i, node) for i, node in enumerate(sub.nodes) if i not in gone or i in tables]
@@ -250,9 +254,12 @@ def _is_unary(node: XnnNode) -> bool:
 
 
 def _fuse(op: EdgeOp, graph: EdgeGraph, readers: Readers, skip: set[int]) -> EdgeOp:
-    """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp."""
+    """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp.
+
+    FuseBatchNormPass needs a weight that is a parameter itself: one in 4 bits is dequantized first.
+    """
     final = op
-    if op.target in ("convolution", "linear"):
+    if op.target in ("convolution", "linear") and op.weights != "qb4w":
         follower = _sole_reader(final, graph, readers)
         if follower is not None and follower.target == "batch_norm":
             skip.add(id(follower))
@@ -422,4 +429,4 @@ def _hold(sub: Subgraph, value: int, nbytes: int, scales_nbytes: int) -> None:
     """Count a constant, and the scales of an integer one; the file holds one copy of what several operators read."""
     sub.constants += 1
     sub.scales += int(scales_nbytes > 0)
-    sub.stored[value] = nbytes + scales_nbytes
+    sub.stored[value] = align(nbytes, DATA_ALIGNMENT) + align(scales_nbytes, DATA_ALIGNMENT)

@@ -1,0 +1,103 @@
+"""glibc's malloc: the sizes it hands out, held to the library itself, and the pages it keeps."""
+
+import ctypes
+import platform
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgebudget.runtimes._glibc import MAPPED_FROM_BYTES, Heap, usable_bytes
+
+MIB = 2**20
+# Around where mapping begins, and where a request just fills its pages: header, grain and page rounding all show there.
+SIZES = (1, 24, 25, 1000, 135_145, 135_152, 135_153, 139_240, 139_241, 400_000, 1_003_496, 1_003_505, 9_437_184)
+ASK = """
+import ctypes, sys
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.memalign.restype = ctypes.c_void_p
+libc.malloc.argtypes = [ctypes.c_size_t]
+libc.memalign.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+libc.malloc_usable_size.argtypes = [ctypes.c_void_p]
+libc.malloc_usable_size.restype = ctypes.c_size_t
+libc.mallopt(-3, 128 * 1024)  # M_MMAP_THRESHOLD: as a process starts, whatever Python has freed
+for text in sys.argv[2:]:
+    block = libc.memalign(64, int(text)) if sys.argv[1] == "64" else libc.malloc(int(text))
+    print(libc.malloc_usable_size(block))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks the C library, which is not glibc here")
+@pytest.mark.parametrize("alignment", [0, 64])
+def test_usable_sizes_are_those_of_the_library(alignment: int) -> None:
+    if ctypes.sizeof(ctypes.c_void_p) != 8:
+        pytest.skip("constants of the 64-bit build")
+    sizes = [size for size in SIZES if not alignment or size > MAPPED_FROM_BYTES]  # small aligned ones vary by place
+    asked = [sys.executable, "-c", ASK, str(alignment), *map(str, sizes)]
+    said = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    assert [usable_bytes(size, alignment) for size in sizes] == [int(line) for line in said]
+
+
+def test_pointers_of_four_bytes_halve_the_header() -> None:
+    assert (usable_bytes(1, pointer_bytes=4), usable_bytes(13, pointer_bytes=4)) == (12, 20)
+
+
+def test_a_mapped_block_gives_its_pages_back_and_later_ones_of_its_size_do_not() -> None:
+    heap = Heap()
+    heap.free(heap.malloc(4 * MIB))
+    assert heap.resident_nbytes == 0
+    low, high = heap.malloc(4 * MIB - 4096), heap.malloc(4 * MIB - 4096)  # below the threshold now: from the heap
+    heap.free(low)
+    assert heap.live_nbytes == high.usable_nbytes
+    assert heap.resident_nbytes > 8 * MIB - 4 * 4096  # what was freed below a live block stays
+
+
+def test_the_top_is_trimmed_once_it_is_twice_the_threshold() -> None:
+    heap = Heap(MIB)
+    blocks = [heap.malloc(MIB - 4096) for _ in range(4)]
+    heap.free(blocks.pop())
+    assert heap.resident_nbytes > 4 * MIB - 8 * 4096
+    while blocks:
+        heap.free(blocks.pop())
+    assert heap.resident_nbytes < 2 * MIB
+
+
+def test_what_is_not_written_to_is_not_resident() -> None:
+    heap = Heap()
+    block = heap.malloc(16 * MIB, 64, written_nbytes=0)
+    assert (heap.live_nbytes >= 16 * MIB, heap.resident_nbytes) == (True, 0)
+    heap.write(block, 3 * MIB)
+    heap.write(block, 2 * MIB)
+    assert heap.resident_nbytes == 3 * MIB
+
+
+def test_a_hole_of_the_same_size_is_too_small_for_an_aligned_block_while_its_ends_are_cached() -> None:
+    heap = Heap(32 * MIB)
+    first, barrier = heap.malloc(MIB, 64), heap.malloc(100)
+    heap.free(first)
+    again = heap.malloc(MIB, 64)
+    assert again.start != first.start
+    assert barrier.start < again.start
+    heap.fill_caches()
+    third = heap.malloc(MIB, 64)
+    heap.free(third)
+    assert heap.malloc(MIB, 64).start == third.start
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.integers(1, 3 * MIB), st.sampled_from([0, 64]), st.booleans()), max_size=40))
+def test_blocks_never_overlap_and_no_page_is_counted_twice(steps: list[tuple[int, int, bool]]) -> None:
+    heap = Heap()
+    live = []
+    for nbytes, alignment, drop in steps:
+        live.append(heap.malloc(nbytes, alignment))
+        assert live[-1].usable_nbytes >= nbytes
+        if drop:
+            heap.free(live.pop(0))
+        places = sorted((b.start, b.start + b.chunk_nbytes) for b in live if b.start >= 0)
+        assert all(end <= start for (_, end), (start, _) in pairwise(places))
+        assert heap.live_nbytes == sum(block.usable_nbytes for block in live)
+        assert 0 <= heap.resident_nbytes <= heap.peak_resident_nbytes
