@@ -17,7 +17,7 @@ def main(path: str, how: str) -> None:
         print(f"| {name} | {len(group)} | {group.failure.isna().sum()} | {kinds} |")
     failed = table[table.failure.notna()]
     if len(failed):
-        print("\n| models | failure | reason, names left out | for example |\n|--:|---|---|---|")
+        print("\n| models | failure | reason, its first sentence | for example |\n|--:|---|---|---|")
         said = failed.apply(lambda row: _plain(row.reasons, row.model), axis=1)
         for (kind, reason), group in sorted(failed.groupby([failed.failure, said]), key=lambda item: -len(item[1])):
             print(f"| {len(group)} | {kind} | {reason} | {group.model.iloc[0]} |")
@@ -35,7 +35,7 @@ def main(path: str, how: str) -> None:
 def _plain(reason: str, model: str) -> str:
     short = model.rpartition(":")[2]
     words = reason.replace(model, "MODEL").replace(short, "MODEL").replace("|", "/").split()
-    return " ".join(words)[:160]
+    return " ".join(words).split(". ")[0].rstrip(".")[:160] + "."
 
 
 if __name__ == "__main__":
