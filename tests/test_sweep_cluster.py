@@ -100,3 +100,29 @@ def test_no_cluster_is_one_sentence(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (code, out) == (2, "")
     assert "No Dask scheduler answers" in err
+
+
+def test_ray_loses_a_node_and_the_same_command_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # for its nodes
+    models = write_models(tmp_path)
+    names = [f"{models}:naps{i}" for i in range(12)]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        arguments = (*names, "--out", str(tmp_path / "zoo.csv"), "--backend", "ray", "--address", cluster.address)
+        sweep = start(*arguments)
+        wait_for_lines(tmp_path / "zoo.csv.part", 2)
+        cluster.remove_node(second, allow_graceful=False)
+        out, err = sweep.communicate(timeout=SECONDS)
+        if sweep.returncode:  # Ray gives a batch up with its worker; what is finished is kept
+            assert "the same command goes on there" in err
+            assert "Traceback" not in err
+            code, out, err = run(*arguments)
+            assert code == 0, err
+    finally:
+        cluster.shutdown()
+    assert out.startswith(f"{tmp_path / 'zoo.csv'}: 12 of 12 estimated.")
+    swept_once(tmp_path / "zoo.csv", names)

@@ -1,5 +1,7 @@
 """Lifetimes to an arena: pure functions, and an independent verifier."""
 
+from edgebudget.planning.best import best_plan
+from edgebudget.planning.exact import plan_within
 from edgebudget.planning.greedy import greedy_by_size
 from edgebudget.planning.interface import ArenaPlan, Buffer, Planner
 from edgebudget.planning.lifetimes import align, live_bytes, lower_bound
@@ -12,9 +14,11 @@ __all__ = [
     "PlanError",
     "Planner",
     "align",
+    "best_plan",
     "greedy_by_size",
     "live_bytes",
     "lower_bound",
     "naive",
+    "plan_within",
     "verify_plan",
 ]
