@@ -1,6 +1,7 @@
 """`edgebudget calibrate` and `validate` from the command line, with what is wrong said in one sentence."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_table_of_ones_own_measurements(few: Path, capsys: pytest.CaptureFix
     assert main(["validate", "--data", str(few), "--models", "--calibration", "none"]) == 0
     table = capsys.readouterr().out
     assert "2 measurements of 1 models" in table
-    assert "| mobilenet_v2 | executorch-xnnpack | float32 | load heap |" in table
+    assert re.search(r"\| mobilenet_v2 \| [^|]+ \| executorch-xnnpack \| float32 \| load heap \|", table)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def decision(model: str, device: str, size: str) -> Decision:
     request = Request((load_profile(device),), ("float32",), inputs=(parse_input(size),))
     outcome = check_model(model, request)
     assert not isinstance(outcome, ReportError), outcome.message
-    return outcome[0].decision
+    return outcome.results[0].decision
 
 
 def size_of(proposal: Proposal | None) -> str:

@@ -147,12 +147,14 @@ def test_check_decides_on_the_uncalibrated_interval(budget: int, decision: Decis
 
 
 @pytest.mark.parametrize(
-    ("budget", "decision"), [(1211, GO), (1210, GO), (1209, MARGINAL), (790, MARGINAL), (789, NO_GO)]
+    ("budget", "decision"),
+    [(1_251_211, GO), (1_251_210, GO), (1_251_209, MARGINAL), (160, MARGINAL), (159, NO_GO)],
 )
 def test_check_takes_the_calibrations_interval(budget: int, decision: Decision) -> None:
-    # heap 800 + mapped 40 = 840 at inference, a quarter either way, and the runtime's 160 as they are
-    result = check(estimated(), with_memory(process_limit_bytes=budget), calibrations=Calibrations((FIT,)))
-    assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (790, 1000, 1210)
+    # heap 800 + mapped 40 = 840 at inference, a quarter of it and of the 5 MB floor either way, and the runtime's 160
+    profile = with_memory(process_limit_bytes=budget, idle_available_bytes=10**9)
+    result = check(estimated(), profile, calibrations=Calibrations((FIT,)))
+    assert (result.peak_low_bytes, result.peak_bytes, result.peak_high_bytes) == (160, 1000, 1_251_210)
     assert result.decision is decision
     assert result.calibration == "pytorch-float32-armv8-a-01234567"
     assert any("Calibrated by pytorch-float32-armv8-a-01234567" in reason for reason in result.reasons)

@@ -1,6 +1,7 @@
 """The error table as the code of today gives it, for the README and `reports/validation.md`."""
 
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 REPORT = ROOT / "reports" / "validation.md"
 BLOCK = re.compile(r"(<!-- error table: begin[^>]*-->\n)(.*?)(<!-- error table: end -->)", re.DOTALL)
+README_MODELS = 10  # of fewer the 95th percentile is the worst one
 VERDICTS = re.compile(r"(<!-- verdict table: begin[^>]*-->\n)(.*?)(<!-- verdict table: end -->)", re.DOTALL)
 
 
@@ -40,9 +42,15 @@ def verdicts() -> str:
     return f"{len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}"
 
 
+def _group(comparison: Comparison) -> tuple[str, ...]:
+    return (comparison.machine, comparison.runtime, comparison.dtype, comparison.figure)
+
+
 def readme() -> str:
-    """Return the README with today's tables in their blocks."""
+    """Return the README with today's tables in their blocks: of errors, what was measured on ten models or more."""
     text = README.read_text(encoding="utf-8")
-    for block, table in ((BLOCK, error_table(comparisons())), (VERDICTS, verdicts())):
+    models = Counter(_group(comparison) for comparison in comparisons())
+    errors = [comparison for comparison in comparisons() if models[_group(comparison)] >= README_MODELS]
+    for block, table in ((BLOCK, error_table(errors)), (VERDICTS, verdicts())):
         text = block.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[3]}", text)  # type: ignore[misc]
     return text
