@@ -70,9 +70,10 @@ def load_file(file: ProfileFile, folders: Sequence[Folder]) -> DeviceProfile:
     chain = read_chain(file, folders, _check)
     document = merge_chain(chain)
     if is_abstract(document):
+        variants = [name for name in profile_names(folders) if name.startswith(file.path.stem)]
         raise ProfileError(
             f"{document.path}: abstract: this is only a start for other profiles, not a device.",
-            f"Name one of: {', '.join(name for name in profile_names(folders) if name.startswith(file.path.stem))}.",
+            f"Name one of: {', '.join(variants)}." if variants else "Name one that 'edgebudget devices list' shows.",
         )
     if all(link.file.shipped for link in chain):
         try:
