@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from edgebudget.calibration.model import Interval
+from edgebudget.validation.compare import PROCESS_FLOOR_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,11 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """How the intervals of one runtime and dtype did over a set of models."""
+    """How the intervals of one runtime and dtype did over a set of models.
+
+    `median`, `p95` and `worst` are of processes of PROCESS_FLOOR_BYTES and more, where there are any: a relative error
+    of less has no meaning.
+    """
 
     machine: str
     runtime: str
@@ -57,7 +62,8 @@ def summarize_verdicts(judged: Sequence[Judged]) -> tuple[Verdicts, ...]:
 
 
 def _verdicts(key: tuple[str, str, str], group: Sequence[Judged]) -> Verdicts:
-    errors = sorted(abs(one.error) for one in group)
+    of_size = [one for one in group if one.measured_bytes >= PROCESS_FLOOR_BYTES]
+    errors = sorted(abs(one.error) for one in of_size or group)
     return Verdicts(
         *key,
         count=len(group),

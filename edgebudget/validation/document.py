@@ -35,7 +35,7 @@ def document(
         baseline_table(comparisons),
         "## Verdicts\n",
         "The process's peak after calibration, the interval a check would have given, and how often a budget would "
-        "have been called enough that was not.\n",
+        "have been called enough that was not. Errors are of processes of 5 MB and more.\n",
         verdict_table(summarize_verdicts(judged)),
     ]
     if with_models:
