@@ -84,7 +84,7 @@ def test_what_is_there_is_not_swept_again(swept: tuple[int, str, Path], capfd: p
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "Ctrl-C"])
 def test_a_killed_sweep_goes_on_without_loss_or_repetition(models: Path, tmp_path: Path, sent: signal.Signals) -> None:
-    names = [f"{models}:naps{i}" for i in range(6)]
+    names = [f"{models}:naps{i}" for i in range(12)]  # seconds of work: a busy machine is late to kill
     part = tmp_path / "zoo.csv.part"
     arguments = (*names, "--out", str(tmp_path / "zoo.csv"), "--jobs", "2")
     first = start(*arguments, SWEEP_OF=str(part))
@@ -101,12 +101,12 @@ def test_a_killed_sweep_goes_on_without_loss_or_repetition(models: Path, tmp_pat
         time.sleep(0.1)
     kept = part.read_bytes()
     done = kept.count(b"\n") - 1
-    assert 2 <= done < 6
+    assert 2 <= done < 12
     part.write_bytes(kept + b'{"model":"cut off in the midd')
 
     code, text, err = run(*arguments)
     assert (code, err) == (0, "")
-    assert text.startswith(f"{tmp_path / 'zoo.csv'}: 6 of 6 estimated.")
+    assert text.startswith(f"{tmp_path / 'zoo.csv'}: 12 of 12 estimated.")
     rows = list(csv.DictReader((tmp_path / "zoo.csv").open()))
     assert [row["model"] for row in rows] == names
     assert [path.name for path in tmp_path.iterdir()] == ["zoo.csv"]
