@@ -6,7 +6,7 @@ from edgebudget.calibration.fit import Origin, Pair, fit
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.errors import CalibrationError, EdgeBudgetError
 from edgebudget.evidence import estimate_of, family_of, fixed_bytes, has_process, runtime_of
-from edgebudget.measure.interface import Measurement
+from edgebudget.measure.interface import Measurement, Provenance
 from edgebudget.runtimes.interface import Unsupported
 
 
@@ -24,7 +24,15 @@ def origin_of(measurements: Iterable[Measurement], runtime: str, dtype: str) -> 
             )
     first = provenances[0]
     moments = sorted(p.measured_at for p in provenances)
-    return Origin(runtime, dtype, first.isa, first.cpu, moments[0], moments[-1], first.versions)
+    return Origin(runtime, dtype, first.isa, _machine(first), moments[0], moments[-1], first.versions)
+
+
+def _machine(provenance: Provenance) -> str:
+    """Return what people call the machine that was measured on."""
+    board = provenance.board
+    if board is None or not board.core:
+        return provenance.cpu
+    return f"{board.core}, emulated by {board.emulator}" if board.emulator else board.core
 
 
 def pair_of(measurement: Measurement) -> Pair | None:
