@@ -1,6 +1,7 @@
 """Models that behave and models that do not, and sweeps over them as a user runs them."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -57,7 +58,13 @@ def start(*arguments: str, **environment: str) -> "subprocess.Popen[str]":
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
+
+
+def hear_interrupts() -> None:
+    """Undo what a shell does to whatever it starts in the background: it has it ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str, str]:

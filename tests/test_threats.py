@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from edgebudget.cli import main
 from edgebudget.cli.app import COMMANDS
+from tests.sweeps import hear_interrupts
 
 ROOT = Path(__file__).parents[1]
 MODEL = """
@@ -176,6 +177,7 @@ def test_ctrl_c_at_any_moment(tiny: str, tmp_path: Path, moment: float) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     time.sleep(moment)
     process.send_signal(signal.SIGINT)
