@@ -170,7 +170,10 @@ def keyword() -> dict[tuple[str, str], Measurement]:
 def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Measurement]) -> None:
     assert len(keyword) == sum(len(backend.dtypes) for _, backend in BACKENDS)
     weight_bytes = 4 * 23_180
+    # The options besides int8 quantize linear layers, of which this model of convolutions has one, of 64 x 12.
+    held_bytes = {"float32": weight_bytes, "int8": weight_bytes // 4}
     for (backend, dtype), measurement in keyword.items():
+        least_bytes = held_bytes.get(dtype, weight_bytes - 4 * 64 * 12)
         phases = measurement.observation.phases
         for phase in (phases.load, phases.first_inference, phases.steady_inference):
             assert phase.heap.peak_bytes >= phase.heap.live_bytes > 0
@@ -182,9 +185,10 @@ def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Mea
             assert nbytes is None
         else:
             assert nbytes is not None
-            assert (nbytes > weight_bytes) == (dtype == "float32")
+            assert nbytes > least_bytes
+            assert nbytes < weight_bytes or dtype != "int8"
         if backend != "executorch":  # whose weights stay in the mapped file
-            assert measurement.load_heap_bytes > (weight_bytes if dtype == "float32" else weight_bytes // 4)
+            assert measurement.load_heap_bytes > least_bytes
     portable = keyword["executorch", "float32"].artefact
     delegated = keyword["executorch-xnnpack", "float32"].artefact
     assert portable.delegate_count == 0

@@ -1,9 +1,7 @@
 """Dtype options, one file each."""
 
-from weakref import WeakKeyDictionary
-
 from edgebudget.dtypes.interface import Assignment, DtypeOption, Held
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.registry import Registry
 
 
@@ -20,14 +18,18 @@ class _DtypeRegistry(Registry[DtypeOption]):
 
 
 DTYPES = _DtypeRegistry("edgebudget.dtypes", "OPTION", "dtype")
-_ASSIGNED: WeakKeyDictionary[TracedGraph, dict[str, Assignment]] = WeakKeyDictionary()
 
 __all__ = ["DTYPES", "Assignment", "DtypeOption", "Held", "assign"]
 
 
 def assign(option: DtypeOption, graph: TracedGraph) -> Assignment:
     """Return `option.assign(graph)`, made once: an estimate and its runtime ask for the same."""
-    made = _ASSIGNED.setdefault(graph, {})
+    made = _assigned(graph)
     if option.name not in made:
         made[option.name] = option.assign(graph)
     return made[option.name]
+
+
+@once_per_graph
+def _assigned(graph: TracedGraph) -> dict[str, Assignment]:
+    return {}

@@ -1,13 +1,11 @@
 """Measurements as JSON lines, checked against `schema.json` when written and when read."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from edgebudget.errors import CalibrationError, MeasurementError
+from edgebudget.errors import MeasurementError
 from edgebudget.measure.interface import (
     SCHEMA_VERSION,
     AllocatorCount,
@@ -23,11 +21,10 @@ from edgebudget.measure.interface import (
     Provenance,
     Subject,
 )
+from edgebudget.measure.lines import fault as fault_of
+from edgebudget.measure.lines import records
 
-if TYPE_CHECKING:
-    from jsonschema import Draft202012Validator
-
-_REMEDY = "Delete the line, or measure again."
+_SCHEMA = Path(__file__).parent / "schema.json"
 
 
 def to_json_line(measurement: Measurement) -> str:
@@ -44,7 +41,7 @@ def to_json_line(measurement: Measurement) -> str:
         "provenance": asdict(measurement.provenance),
     }
     plain = json.loads(json.dumps(record))
-    fault = _fault(plain)
+    fault = fault_of(plain, _SCHEMA)
     if fault:
         raise MeasurementError(f"The measurement of {measurement.subject.model!r} does not fit the schema: {fault}")
     return json.dumps(plain, separators=(",", ":"))
@@ -55,7 +52,7 @@ def parse_measurements(text: str, where: str = "measurements") -> tuple[Measurem
 
     Raises CalibrationError, which starts with `where` and the line's number, when a line is not JSON or does not fit.
     """
-    return tuple(_measurement(record) for record in _records(text, where))
+    return tuple(_measurement(record) for record in records(text, where, _SCHEMA))
 
 
 def parse_observation(text: str) -> Observation:
@@ -81,33 +78,7 @@ def parse_failures(text: str) -> tuple[Failure, ...]:
     return tuple(failures)
 
 
-def _fault(record: object) -> str:
-    error = next(iter(sorted(_validator().iter_errors(record), key=lambda error: len(error.absolute_path))), None)
-    if error is None:
-        return ""
-    return f"{'.'.join(str(part) for part in error.absolute_path) or 'the record'}: {error.message[:200]}"
-
-
-@cache
-def _validator() -> "Draft202012Validator":
-    from jsonschema import Draft202012Validator
-
-    return Draft202012Validator(json.loads((Path(__file__).parent / "schema.json").read_text(encoding="utf-8")))
-
-
 # What follows reads records that the schema has accepted: naming their types would only repeat it.
-def _records(text: str, where: str) -> Iterator[Mapping]:  # type: ignore[type-arg]
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise CalibrationError(f"{where}:{number}: not JSON ({error}).", _REMEDY) from None
-        fault = _fault(record)
-        if fault:
-            raise CalibrationError(f"{where}:{number}: {fault}.", _REMEDY)
-        yield record
 
 
 def _measurement(record: Mapping) -> Measurement:  # type: ignore[type-arg]

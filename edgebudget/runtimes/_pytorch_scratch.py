@@ -8,7 +8,6 @@ ATen/native; each formula is checked against the profiler's allocations (`tests/
 from collections import defaultdict
 from collections.abc import Mapping
 from math import ceil, prod
-from weakref import WeakKeyDictionary
 
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.eager import (
@@ -17,13 +16,12 @@ from edgebudget.eager import (
     merges,
     suggests_channels_last,
 )
-from edgebudget.graph import ITEMSIZE, Op, TensorSpec, TracedGraph
+from edgebudget.graph import ITEMSIZE, Op, TensorSpec, TracedGraph, once_per_graph
 from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
 from edgebudget.runtimes._pytorch_call import Call, Handler
 from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
 from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
-_AS_TRACED: WeakKeyDictionary[TracedGraph, dict[CpuKernels, tuple[list[int], tuple[str, ...]]]] = WeakKeyDictionary()
 _CONVOLUTIONS: defaultdict[CpuKernels, dict[tuple[object, ...], int]] = defaultdict(dict)
 _MOST_CONVOLUTIONS = 65_536  # bounds memory in a long-lived process
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
@@ -41,11 +39,16 @@ def scratch_bytes(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> 
         return [], ()
     if held.floating_dtypes != graph.floating_dtypes or len(graph.floating_dtypes) != 1:
         return _scratch(graph, held, kernels)
-    known = _AS_TRACED.setdefault(graph, {})
+    known = _as_traced(graph)
     if kernels not in known:
         known[kernels] = _scratch(graph, held, kernels)
     found, unmodelled = known[kernels]
     return found.copy(), unmodelled
+
+
+@once_per_graph
+def _as_traced(graph: TracedGraph) -> dict[CpuKernels, tuple[list[int], tuple[str, ...]]]:
+    return {}
 
 
 def _scratch(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> tuple[list[int], tuple[str, ...]]:

@@ -204,12 +204,9 @@ class Recorder(TorchDispatchMode):
             self._record(func, out, args, tuple(recorded), named, tuple(inputs))
             return out
         view = cast(Tensor, made if made is not None else func(*args, **kwargs) if kwargs else func(*args))
-        form, tensors, ops = rule.form, self.tensors, self.ops
-        value = len(tensors)
-        spec = (value, form.shape, form.stride, form.dtype_name, tensors[inputs[0]].storage, view.storage_offset())
-        tensors.append(_new(TensorSpec, spec))
-        view._edgebudget = _new(Tag, (self, (value,), form.signature, Ref(value)))  # type: ignore[attr-defined]
-        ops.append(_new(Op, (len(ops), rule.target, self.module, tuple(recorded), named, tuple(inputs), (value,))))
+        form, offset = rule.form, int(view.storage_offset())
+        spec = (form.shape, form.stride, form.dtype_name, self.tensors[inputs[0]].storage, offset)
+        self._write(view, spec, form.signature, rule.target, self.module, tuple(recorded), named, tuple(inputs))
         return view
 
     def make(
@@ -223,21 +220,14 @@ class Recorder(TorchDispatchMode):
         """Record an operator with the rule FRESH, and return its output. Only while no dispatch mode is active."""
         _, target, _, _, form, nbytes = rule
         signature, shape, stride, dtype, dtype_name = form
-        ops, tensors, blocks = self.ops, self.tensors, self.blocks
         out = _empty_strided(shape, stride, dtype=dtype, device=META)
         storage = out.untyped_storage()
         address = storage._cdata
-        block, value = len(blocks), len(tensors)
-        blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, len(ops), True, False))
+        block = len(self.blocks)
+        self.blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, len(self.ops), True, False))
         self.addresses[address] = block
-        death = _Death(storage, self._on_death)
-        death.storage_id = block
-        death.address = address
-        self._deaths.append(death)
-        tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, 0)))
-        ids = (value,)
-        out._edgebudget = _new(Tag, (self, ids, signature, Ref(value)))  # type: ignore[attr-defined]
-        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))
+        self._watch(storage, address, block)
+        self._write(out, (shape, stride, dtype_name, block, 0), signature, target, module, args, kwargs, inputs)
         return out
 
     def rewrite(
@@ -250,12 +240,27 @@ class Recorder(TorchDispatchMode):
         inputs: tuple[int, ...],
     ) -> None:
         """Record an in-place operator: `tensor` has a new value over the memory of its old one."""
+        tag = cast(Tag, tensor._edgebudget)  # type: ignore[attr-defined]
+        spec = self.tensors[tag.ids[-1]][1:]
+        self._write(tensor, spec, tag.signature, target, module, args, kwargs, inputs)
+
+    def _write(
+        self,
+        tensor: Tensor,
+        spec: tuple[tuple[int, ...], tuple[int, ...], str, int, int],
+        signature: int,
+        target: str,
+        module: str,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        inputs: tuple[int, ...],
+    ) -> None:
+        """Write down an operator whose one output is `tensor`, a new value; `spec` is its TensorSpec but for the id."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
-        tag = cast(Tag, tensor._edgebudget)  # type: ignore[attr-defined]
-        tensors.append(_new(TensorSpec, (value, *tensors[tag.ids[-1]][1:])))
         ids = (value,)
-        tensor._edgebudget = _new(Tag, (self, ids, tag.signature, Ref(value)))  # type: ignore[attr-defined]
+        tensors.append(_new(TensorSpec, (value, *spec)))
+        tensor._edgebudget = _new(Tag, (self, ids, signature, Ref(value)))  # type: ignore[attr-defined]
         ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))
 
     def _read_list(self, items: Sequence[object], key: list[object], inputs: list[int], recorded: list[Arg]) -> bool:

@@ -3,10 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.resources import files
+from pathlib import Path
 
-from edgebudget.errors import CalibrationError
 from edgebudget.measure.interface import Subject
+from edgebudget.measure.lines import records
 
 SCHEMA_VERSION = 1
 BACKEND = "cuda"
@@ -131,7 +131,10 @@ def parse_line(line: str) -> CudaMeasurement:
 
     Raises ValueError, KeyError or TypeError for a line that is no measurement.
     """
-    record = json.loads(line)
+    return _measurement(json.loads(line))
+
+
+def _measurement(record: Mapping) -> CudaMeasurement:  # type: ignore[type-arg]
     at_peak = record["at_peak_bytes"]
     return CudaMeasurement(
         subject=Subject(record["model"], tuple(record["inputs"]), record["backend"], record["dtype"]),
@@ -149,25 +152,4 @@ def parse_cuda(text: str, where: str) -> tuple[CudaMeasurement, ...]:
 
     Raises CalibrationError, which starts with `where` and the line's number, for one that does not fit the schema.
     """
-    from jsonschema import Draft202012Validator
-
-    schema = json.loads((files("edgebudget.measure.cuda") / "schema.json").read_text("utf-8"))
-    validator = Draft202012Validator(schema)
-    found = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise _fault(where, number, f"not JSON ({error})") from None
-        wrong = next(iter(sorted(validator.iter_errors(record), key=lambda e: len(e.absolute_path))), None)
-        if wrong is not None:
-            place = ".".join(map(str, wrong.absolute_path)) or "the record"
-            raise _fault(where, number, f"{place}: {wrong.message[:200]}")
-        found.append(parse_line(line))
-    return tuple(found)
-
-
-def _fault(where: str, number: int, what: str) -> CalibrationError:
-    return CalibrationError(f"{where}:{number}: {what}.", "Delete the line, or measure again.")
+    return tuple(_measurement(record) for record in records(text, where, Path(__file__).parent / "schema.json"))
