@@ -12,7 +12,7 @@ from edgebudget.validation.compare import Comparison
 from edgebudget.validation.document import document
 from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 from edgebudget.validation.table import error_table
-from edgebudget.validation.verify_verdicts import verified
+from edgebudget.validation.verify_verdicts import cases_file, verified
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -38,8 +38,13 @@ def report() -> str:
 
 def verdicts() -> str:
     """Return what a check of today says of the recorded cases on boards, beside how they ended."""
-    cases = parse_cases((DATA / "verdicts.jsonl").read_text(encoding="utf-8"), "verdicts.jsonl")
-    return f"{len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}"
+    tables = []
+    for part in ("judge", "build"):
+        path = cases_file(DATA, part)
+        if not path.exists(): continue
+        cases = parse_cases(path.read_text(encoding="utf-8"), path.name)
+        tables.append(f"**{part}**, {len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}")
+    return "\n".join(tables)
 
 
 def _group(comparison: Comparison) -> tuple[str, ...]:
