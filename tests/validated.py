@@ -41,7 +41,8 @@ def verdicts() -> str:
     tables = []
     for part in ("judge", "build"):
         path = cases_file(DATA, part)
-        if not path.exists(): continue
+        if not path.exists():
+            continue
         cases = parse_cases(path.read_text(encoding="utf-8"), path.name)
         tables.append(f"**{part}**, {len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}")
     return "\n".join(tables)
