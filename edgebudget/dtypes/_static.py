@@ -71,40 +71,40 @@ def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]
     covered: set[int] = set()
     quantized = [False] * len(graph.tensors)
     tensors, storages = graph.tensors, graph.storages
+    computing, following = coverage.computing, coverage.following
     weighted_outputs: set[int] = set()
-    for op in graph.ops:
-        name = op.name
-        takes = name in coverage.computing
-        if not takes and op.inputs:
-            if name in coverage.following:
+    for (index, _, _, _, _, inputs, outputs), name in zip(graph.ops, graph.op_names, strict=True):
+        takes = name in computing
+        if not takes and inputs:
+            if name in following:
                 takes = all(
                     quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
-                    for t in op.inputs
+                    for t in inputs
                 )
             elif name == "batch_norm":
-                takes = op.inputs[0] in weighted_outputs
-        if takes and op.index in operators:
-            covered.add(op.index)
-            for t in op.outputs:
-                quantized[t] = tensors[t].dtype in FLOATING
+                takes = inputs[0] in weighted_outputs
+        if takes and index in operators:
+            covered.add(index)
+            for t in outputs:
+                quantized[t] = tensors[t][3] in FLOATING
             if name in WEIGHTED:
-                weighted_outputs.update(op.outputs)
+                weighted_outputs.update(outputs)
     return covered, quantized
 
 
 def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
     """Put the weights of covered operators into `dtypes` and `nbytes`; return the bytes of their scales."""
     tensors = graph.tensors
-    weights = {s.id for s in graph.weights if s.dtype in FLOATING}
+    weights = {s[0] for s in graph.weights if s[2] in FLOATING}
     channels: dict[int, int] = {}
     biases: set[int] = set()
     others: list[Op] = []
-    for op in graph.ops:
-        if op.index not in covered or op.name not in WEIGHTED:
+    for op, name in zip(graph.ops, graph.op_names, strict=True):
+        if name not in WEIGHTED or op[0] not in covered:
             others.append(op)
             continue
-        for position, t in enumerate(op.inputs[1:3], 1):
-            storage = tensors[t].storage
+        for position, t in enumerate(op[5][1:3], 1):
+            storage = tensors[t][4]
             if storage in weights:
                 if position == 1:
                     channels[storage] = max(channels.get(storage, 0), _output_channels(op, tensors[t].shape))
@@ -113,7 +113,7 @@ def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbyt
     integers = channels.keys() | biases
     elsewhere: set[int] = set()
     for op in others:
-        read = integers.intersection([tensors[t].storage for t in op.inputs])
+        read = integers.intersection([tensors[t][4] for t in op[5]])
         if read and not _only_views(graph, op):
             elsewhere |= read
     for storage in integers:

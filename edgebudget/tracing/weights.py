@@ -11,12 +11,14 @@ from torch import nn
 
 from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
 from edgebudget.tracing.guards import own_containers, refill, tracked
-from edgebudget.tracing.leaves import Own, is_leaf, replaying
+from edgebudget.tracing.leaves import Own, is_plain, leaf_classes, replaying
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.rules import Tag, form_of
+from edgebudget.tracing.rules import Tag, form_of, ref_to
 from edgebudget.tracing.values import Twins, name_of
 
 Tensor = torch.Tensor
+
+_STRIDED = torch.strided
 
 _new = tuple.__new__
 _NONE: frozenset[str] = frozenset()
@@ -49,17 +51,22 @@ class WeightsOnMeta:
         gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
         attributes = [(module, module.__dict__) for module in modules.values()]
         containers = []
+        classes = leaf_classes()
+        met: set[type[nn.Module]] = set()
+        leaves: dict[int, Own] = {}
         try:
             for path, module in modules.items():
-                if is_leaf(module):
-                    own = self._swap(path, module)
-                    run = tracked(self._recorder, path, module.forward)
-                    module.__dict__["forward"] = replaying(self._recorder, path, module, own, run)
+                kind = module.__class__
+                leaf = classes.get(kind)
+                if leaf is not None and is_plain(module, leaf):
+                    leaves[id(module)] = self._swap(path, module)
+                    met.add(kind)
                 else:
                     containers += own_containers(module, self._recorder.kept)
                     self._swap(path, module)
                     module.__dict__["forward"] = tracked(self._recorder, path, module.forward)
-            yield
+            with replaying(self._recorder, leaves, met):
+                yield
         finally:
             for module, before in attributes:
                 object.__setattr__(module, "__dict__", before)
@@ -70,33 +77,39 @@ class WeightsOnMeta:
 
     def _swap(self, path: str, module: nn.Module) -> Own:
         """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
-        prefix = f"{path}." if path else ""
-        own = Own()
+        own = Own(path)
         attributes = module.__dict__.copy()
         attributes["training"] = False
         parameters = attributes["_parameters"] = attributes["_parameters"].copy()
         if parameters:
-            self.parameters |= self._adopt(parameters, Role.PARAMETER, prefix, _NONE, own)
+            self._adopt(parameters, Role.PARAMETER, own, _NONE, self.parameters)
             attributes["_parameters"] = _Weights(parameters, own, self)
         buffers = attributes["_buffers"] = attributes["_buffers"].copy()
         if buffers:
-            self.buffers |= self._adopt(buffers, Role.BUFFER, prefix, module._non_persistent_buffers_set, own)
+            self._adopt(buffers, Role.BUFFER, own, module._non_persistent_buffers_set, self.buffers)
             attributes["_buffers"] = _Weights(buffers, own, self)
         object.__setattr__(module, "__dict__", attributes)
         return own
 
     def _adopt(
-        self, weights: dict[str, Tensor | None], role: Role, prefix: str, transient: Set[str], own: Own
-    ) -> dict[str, tuple[int, ...]]:
-        """Make `weights` known, and note in `own` what stands for each; returns their storages by dotted name."""
+        self,
+        weights: dict[str, Tensor | None],
+        role: Role,
+        own: Own,
+        transient: Set[str],
+        storages: dict[str, tuple[int, ...]],
+    ) -> None:
+        """Make `weights` known: what stands for each goes to `own`, where each is stored to `storages`."""
         recorder, known = self._recorder, self._blocks
         tensors, blocks = recorder.tensors, recorder.blocks
-        storages: dict[str, tuple[int, ...]] = {}
+        pending, refs, signatures = own.pending, own.refs, own.signatures
+        prefix = f"{own.path}." if own.path else ""
         for name, weight in weights.items():
             if weight is None:
+                signatures.append(0)
                 continue
             dotted = prefix + name
-            if weight.layout is not torch.strided or weight.dtype not in _DTYPES:
+            if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
                 own.changed = True  # a sparse weight is its own twin: meta has no sparse kernels to speak of
                 twin = weights[name] = self._twins.of(weight)
                 ids = recorder.adopt(twin, role, dotted, name not in transient, weight.requires_grad)
@@ -104,17 +117,18 @@ class WeightsOnMeta:
                 continue
             storage = weight.untyped_storage()
             address = storage._cdata
-            form = form_of(weight.shape, weight.stride(), weight.dtype, False)
-            signature, shape, stride, _, dtype = form
+            signature, shape, stride, _, dtype = form_of(weight.shape, weight.stride(), weight.dtype, False)
             block = known.get(address)
             if block is None:
                 block = known[address] = len(blocks)
                 blocks.append((storage.nbytes(), dtype, role, dotted, -1, name not in transient, weight.requires_grad))
             value = len(tensors)
             tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
-            own.pending[name] = (Ref(value), signature)
+            ref = ref_to(value)
+            pending[name] = (ref, signature)
+            refs.append(ref)
+            signatures.append(signature)
             storages[dotted] = (block,)
-        return storages
 
     def twin_of(self, weight: Tensor, ref: Ref, signature: int) -> Tensor:
         """Return the twin of `weight` on meta, with its tag, made while the recorder is active."""
