@@ -18,6 +18,7 @@ from edgebudget.measure.boards.machine import Hardware, JobTimeoutError
 from edgebudget.measure.boards.over_ssh import BoardOverSsh
 from edgebudget.measure.campaign import measure
 from edgebudget.measure.interface import Failure, Measurement, Subject
+from tests.sweeps import hear_interrupts
 
 pytestmark = [
     pytest.mark.board,
@@ -84,7 +85,12 @@ def test_a_job_that_takes_too_long_takes_the_board_with_it_and_nothing_else() ->
 def test_nothing_is_left_running_when_it_is_stopped(signal_number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgebudget", "measure", KEYWORD[0], "--backend", "executorch-xnnpack"]
     process = subprocess.Popen(
-        [*command, "--board", "cortex-a72"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--board", "cortex-a72"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,
     )
     deadline = time.monotonic() + 240
     while not (emulators := _children(process.pid, "qemu-system-aarch64")) and time.monotonic() < deadline:
