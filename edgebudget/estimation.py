@@ -79,5 +79,5 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
 
 @once_per_graph
 def _parameters_and_buffers(graph: TracedGraph) -> tuple[list[int], list[int]]:
-    weights = graph.weights
-    return [s[0] for s in weights if s[3] is Role.PARAMETER], [s[0] for s in weights if s[3] is Role.BUFFER]
+    weights, parameter, buffer = graph.weights, Role.PARAMETER, Role.BUFFER
+    return [s[0] for s in weights if s[3] is parameter], [s[0] for s in weights if s[3] is buffer]

@@ -32,13 +32,15 @@ class Role(StrEnum):
     INPUT = "input"
     ACTIVATION = "activation"
 
+    __hash__ = str.__hash__  # an enum's own runs in Python
+
     @property
     def is_weight(self) -> bool:
         """Whether the bytes come with the model's file."""
         return self is _PARAMETER or self is _BUFFER or self is _CONSTANT
 
 
-_PARAMETER, _BUFFER, _CONSTANT, _INPUT, _ACTIVATION = Role  # compared by identity: an enum hashes in Python
+_PARAMETER, _BUFFER, _CONSTANT, _INPUT, _ACTIVATION = Role
 
 
 class Ref(int):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.graph import ITEMSIZE, TracedGraph, once_per_graph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lifetimes:
-    """The ids of a graph's weights; of each activation its id, its elements, the first and last operator it is held at."""
+    """The ids of a graph's weights; of each activation its id, elements, first and last operator that it is held at."""
 
     steps: int
     weights: "Integers"
@@ -43,8 +43,8 @@ def lifetimes(graph: TracedGraph) -> Lifetimes:
     import numpy as np
 
     steps = max(len(graph.ops), 1)
-    born, dies, ids, numel = (
-        np.array([(s[5], s[6], s[0], s.numel) for s in graph.activations], dtype=np.int64).reshape(-1, 4).T
-    )
     weights = np.array([s[0] for s in graph.weights], dtype=np.int64)
-    return Lifetimes(steps, weights, ids, born.clip(0, steps), dies.clip(max=steps - 1), numel)
+    numel = [s[1] // ITEMSIZE[s[2]] for s in graph.activations]
+    rows = [[s[0] for s in graph.activations], numel, *[[s[at] for s in graph.activations] for at in (5, 6)]]
+    ids, numels, born, dies = np.array(rows, dtype=np.int64)
+    return Lifetimes(steps, weights, ids, np.clip(born, 0, steps), np.minimum(dies, steps - 1), numels)

@@ -50,7 +50,8 @@ def state_dict_nbytes(graph: TracedGraph, held: Assignment, options: Sequence[st
 @once_per_graph
 def _saved(graph: TracedGraph) -> tuple[int, ...]:
     """Return the storages that the file holds."""
-    return tuple([s[0] for s in graph.weights if s[3] is not Role.CONSTANT and s.persistent])
+    constant = Role.CONSTANT
+    return tuple([s[0] for s in graph.weights if s[3] is not constant and s[7]])
 
 
 @once_per_graph
@@ -70,13 +71,19 @@ def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> 
 
 
 def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
-    saved = set(_saved(graph))
-    names = [(name, of[0]) for entries in (graph.parameters, graph.buffers) for name, of in entries.items()]
-    names = [(name, storage) for name, storage in names if storage in saved]
+    saved = frozenset(_saved(graph))
+    names = [
+        (len(name), of[0])
+        for entries in (graph.parameters, graph.buffers)
+        for name, of in entries.items()
+        if of[0] in saved
+    ]
     few = min(len(names), PICKLE_MANY)
     nbytes = PICKLE_BYTES + sum(map(len, graph.modules)) + PICKLE_MODULE_BYTES * len(graph.modules)
-    nbytes += sum([len(name) for name, _ in names])
+    nbytes += sum([length for length, _ in names])
     nbytes += few * PICKLE_TENSOR_BYTES + (len(names) - few) * PICKLE_MANY_TENSOR_BYTES
+    if not quantized:
+        return nbytes
     classes = [(at, quantized[storage]) for at, (_, storage) in enumerate(names) if storage in quantized]
     for at, option in classes:
         plain = PICKLE_TENSOR_BYTES if at < PICKLE_MANY else PICKLE_MANY_TENSOR_BYTES

@@ -48,19 +48,13 @@ class Leaf(NamedTuple):
 class Own:
     """A module's own weights for the time of a trace: what stands for each, in the order it registered them."""
 
-    __slots__ = ("changed", "path", "pending", "refs", "signatures")
+    __slots__ = ("changed", "path", "refs", "signatures")
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.pending: dict[str, tuple[Ref, int]] = {}  # without a twin yet, with the signature of its form
         self.refs: list[Ref] = []
         self.signatures: list[int] = []  # of their forms; 0 where None is registered
         self.changed = False  # by the forward, or not as plain as a leaf's are to begin with
-
-    def replace(self, name: str) -> None:
-        """Note that something else stands in the place of the weight `name`."""
-        self.pending.pop(name, None)
-        self.changed = True
 
 
 class _Replay(NamedTuple):
