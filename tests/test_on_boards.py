@@ -130,13 +130,14 @@ def destination(tmp_path: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
-    home = tmp_path / "home"
+    home, there = tmp_path / "home", tmp_path / "there"
     home.mkdir()
+    there.mkdir()
     (home / "edgebudget-venv").symlink_to(sys.prefix)
     Path("/run/sshd").mkdir(exist_ok=True)
     (tmp_path / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/user.pub\n"
-        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSetEnv HOME={home}\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSetEnv HOME={home} TMPDIR={there}\n"
     )
     with subprocess.Popen([sshd, "-D", "-e", "-f", str(tmp_path / "config")], stderr=subprocess.DEVNULL) as server:
         deadline = time.monotonic() + 10
@@ -153,17 +154,17 @@ def destination(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_machine_over_ssh_measures_as_it_does_alone(destination: str) -> None:
+def test_a_machine_over_ssh_measures_as_it_does_alone(destination: str, tmp_path: Path) -> None:
     subjects = [Subject(*KEYWORD, name, "float32") for name in ("executorch-xnnpack", "onnxruntime")]
-    before = set(Path("/tmp").glob("edgebudget-*"))
     with BoardOverSsh(destination, print) as board:
+        assert len(list((tmp_path / "there").glob("edgebudget-*"))) == 1
         results = list(measure(subjects, board))
     assert [result for result in results if isinstance(result, Failure)] == []
     xnnpack = results[0]
     assert isinstance(xnnpack, Measurement)
     assert xnnpack.provenance.board is not None
     assert xnnpack.provenance.board.emulator is None
-    assert set(Path("/tmp").glob("edgebudget-*")) <= before, "nothing stays there"
+    assert list((tmp_path / "there").glob("edgebudget-*")) == [], "nothing stays there"
 
 
 @pytest.mark.slow
