@@ -56,6 +56,7 @@ class Learned(dict[tuple[object, ...], T]):
 
     _all: ClassVar[list["Learned[object]"]] = []
     _under: ClassVar[torch.dtype] = torch.get_default_dtype()
+    learnings: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +65,7 @@ class Learned(dict[tuple[object, ...], T]):
     def remember(self, key: tuple[object, ...], value: T) -> None:
         if len(self) < _MAX_LEARNED:
             self[key] = value
+            Learned.learnings += 1
 
     @classmethod
     def forget_other_defaults(cls) -> None:
