@@ -13,14 +13,15 @@ from edgebudget.planning import (
     PlanError,
     Planner,
     align,
+    best_plan,
     greedy_by_size,
     live_bytes,
     lower_bound,
     naive,
     verify_plan,
 )
-from edgebudget.planning.best import best_plan
-from edgebudget.planning.exact import plan_within
+from edgebudget.planning.canonical import search_within
+from edgebudget.planning.exact import plan_within, solve_within
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.planning.from_peak import from_peak
 from edgebudget.planning.greedy import first_fit
@@ -182,13 +183,49 @@ def test_an_order_of_ones_own() -> None:
 
 
 def test_an_exact_plan_is_found_or_denied() -> None:
-    pytest.importorskip("ortools")
     buffers = [Buffer(0, 2, 0, 4), Buffer(1, 2, 2, 3), Buffer(2, 3, 1, 2), Buffer(3, 4, 0, 0)]
-    plan = plan_within(buffers, 7, seconds=30)
-    assert plan is not None
-    verify_plan(plan)
-    assert plan.nbytes == 7
-    assert plan_within(buffers, 6, seconds=30) is None
+    for search in (search_within, plan_within):
+        plan = search(buffers, 7, seconds=30)
+        assert plan is not None
+        verify_plan(plan)
+        assert plan.nbytes == 7
+        assert search(buffers, 6, seconds=30) is None
+        assert search([], 0, seconds=1) == ArenaPlan((), (), 0)
+
+
+@given(buffers=lifetimes(), alignment=alignments, spare=st.integers(0, 40))
+def test_a_search_finds_what_any_planner_finds(buffers: list[Buffer], alignment: int, spare: int) -> None:
+    best = best_plan(buffers, alignment).nbytes
+    capacity = max(best - spare, 0)
+    plan = search_within(buffers, capacity, seconds=60, alignment=alignment)
+    if plan is None:
+        assert spare  # what was planned is found; below it there may be none
+        return
+    verify_plan(plan, alignment)
+    assert plan.buffers == tuple(buffers)
+    assert lower_bound(buffers) <= plan.nbytes <= capacity
+
+
+@given(buffers=lifetimes())
+def test_both_searches_agree(buffers: list[Buffer]) -> None:
+    pytest.importorskip("ortools")
+    capacity = lower_bound(buffers)
+    found = search_within(buffers, capacity, seconds=60)
+    solved = solve_within(buffers, capacity, seconds=60)
+    assert (found is None) == (solved is None)
+    for plan in (found, solved):
+        if plan is not None:
+            verify_plan(plan)
+            assert plan.nbytes == capacity
+
+
+def test_a_search_ends_when_its_time_is_over() -> None:
+    numbers = random.Random(1)
+    buffers = [Buffer(i, numbers.randint(50, 99), i // 3, i // 3 + numbers.randint(0, 20)) for i in range(400)]
+    start = time.monotonic()
+    plan = search_within(buffers, lower_bound(buffers), seconds=0.5)
+    assert plan is None or plan.nbytes == lower_bound(buffers)
+    assert time.monotonic() - start < 20
 
 
 LONGEST = [5, 1_000, 10**6]  # operators that a buffer lives: a few; many; as good as all
