@@ -2,6 +2,7 @@
 
 from edgebudget.planning.best import best_plan
 from edgebudget.planning.exact import plan_within
+from edgebudget.planning.from_peak import from_peak
 from edgebudget.planning.greedy import greedy_by_size
 from edgebudget.planning.interface import ArenaPlan, Buffer, Planner
 from edgebudget.planning.lifetimes import align, live_bytes, lower_bound
@@ -15,6 +16,7 @@ __all__ = [
     "Planner",
     "align",
     "best_plan",
+    "from_peak",
     "greedy_by_size",
     "live_bytes",
     "lower_bound",

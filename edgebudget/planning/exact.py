@@ -1,11 +1,14 @@
-"""A plan within a capacity, found by OR-tools' CP-SAT: for arenas where a greedy plan is just too large."""
+"""A plan within a capacity: for arenas where a greedy plan is just too large."""
 
+import time
 from collections.abc import Sequence
 from math import gcd
 
-from edgebudget.errors import MissingExtraError
 from edgebudget.planning.interface import ArenaPlan, Buffer
 from edgebudget.planning.lifetimes import align, lower_bound
+
+SHARE = 0.4  # of the time, for the search from the bottom up: what it finds at all it mostly finds in seconds
+LARGEST = 4_000  # buffers that it keeps a table of pairs of
 
 
 def plan_within(
@@ -13,19 +16,31 @@ def plan_within(
 ) -> ArenaPlan | None:
     """Return a plan of at most `capacity_bytes`; None where there is none, or none was found within `seconds`.
 
-    `workers` threads search; with one the answer is the same each time, but for where the clock stops it. Raises
-    MissingExtraError without OR-tools.
+    A search from the bottom up, and then OR-tools' CP-SAT where it is installed, on `workers` threads: each finds
+    plans that the other does not. With one worker the answer is the same each time, but for where the clock stops it.
     """
+    from edgebudget.planning.canonical import search_within  # needs numpy, which no other planner does
+
+    start = time.monotonic()
+    if len(buffers) <= LARGEST:
+        plan = search_within(buffers, capacity_bytes, SHARE * seconds, alignment)
+        if plan is not None:
+            return plan
+    return solve_within(buffers, capacity_bytes, seconds - (time.monotonic() - start), alignment, workers)
+
+
+def solve_within(
+    buffers: Sequence[Buffer], capacity_bytes: int, seconds: float, alignment: int = 1, workers: int = 1
+) -> ArenaPlan | None:
+    """Return what CP-SAT finds: rectangles of time and space that do not overlap; None without OR-tools."""
     try:
         from ortools.sat.python import cp_model
     except ImportError:
-        raise MissingExtraError("ortools", "exact", "An exact plan") from None
-
+        return None
     sizes = [align(buffer.nbytes, alignment) for buffer in buffers]
     if lower_bound([b._replace(nbytes=size) for b, size in zip(buffers, sizes, strict=True)]) > capacity_bytes:
         return None
-    unit = gcd(alignment, *sizes) if alignment > 1 else gcd(*sizes)
-    unit = max(unit, 1)
+    unit = max(gcd(alignment, *sizes) if alignment > 1 else gcd(*sizes), 1)
     height = capacity_bytes // unit
     model = cp_model.CpModel()
     offsets = [model.new_int_var(0, height - size // unit, "") for size in sizes]

@@ -1,6 +1,6 @@
 """What is alive when: the curve of live bytes, and the bound no planner can beat."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from edgebudget.planning.interface import Buffer
@@ -22,8 +22,19 @@ def live_bytes(buffers: Sequence[tuple[object, int, int, int]], steps: int) -> l
 
 def lower_bound(buffers: Sequence[Buffer]) -> int:
     """Return the most bytes alive at once: no planner can take less."""
-    events = sorted([(b.first, b.nbytes) for b in buffers] + [(b.last + 1, -b.nbytes) for b in buffers])
-    return max(accumulate(nbytes for _, nbytes in events), default=0)
+    return busiest(buffers)[1]
+
+
+def busiest(buffers: Iterable[tuple[object, int, int, int]]) -> tuple[int, int]:
+    """Return the first operator with the most bytes alive, and how many they are; (0, 0) where there are none."""
+    changes: dict[int, int] = {}
+    for _, nbytes, first, last in buffers:
+        changes[first] = changes.get(first, 0) + nbytes
+        changes[last + 1] = changes.get(last + 1, 0) - nbytes
+    moments = sorted(changes)
+    alive = list(accumulate(map(changes.__getitem__, moments)))
+    most = max(alive, default=0)
+    return (moments[alive.index(most)], most) if moments else (0, 0)
 
 
 def align(nbytes: int, alignment: int) -> int:

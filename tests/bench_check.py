@@ -1,0 +1,93 @@
+"""How long whole answers take, processes and all: `python -m tests.bench_check`.
+
+Processor time, user and system together, best of three: what a quiet machine shows on the clock. Not a test: times
+depend on the machine.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.test_large_transformer import MODEL, RUN
+
+ROOT = Path(__file__).parents[1]
+TIMES = 3
+OWN = (sys.executable, "-m", "edgebudget")
+
+
+def processor_seconds(*command: str, times: int = TIMES) -> float:
+    """Return the processor time of a command and its children, the best of `times`; its exit code may be 0 or 1."""
+    taken = []
+    for _ in range(times):
+        before = os.times()
+        done = subprocess.run(
+            command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, check=False
+        )
+        after = os.times()
+        if done.returncode not in (0, 1):
+            raise SystemExit(f"{' '.join(command)}: {done.stderr.decode()}")
+        taken.append(after.children_user - before.children_user + after.children_system - before.children_system)
+    return min(taken)
+
+
+def commands() -> None:
+    python = sys.executable
+    empty = processor_seconds(python, "-c", "pass")
+    framework = processor_seconds(python, "-c", "import typer, typer._adapters")
+    print("| command | seconds | of which Python and its command line library | aim |\n|---|--:|--:|--:|")
+    for words in (["--help"], ["devices", "list"], ["devices", "show", "raspberrypi"]):
+        taken = processor_seconds(*OWN, *words)
+        print(f"| `edgebudget {' '.join(words)}` | {taken:.2f} | {max(framework, empty):.2f} | 0.25 |", flush=True)
+    bare = processor_seconds(python, "-c", "import torch, torchvision")
+    own = processor_seconds(*OWN, "check", "mobilenet_v2", "--device", "raspberrypi")
+    print(f"\n`import torch, torchvision`: {bare:.2f} s; `check mobilenet_v2 --device raspberrypi`: {own:.2f} s,")
+    print(f"{own / bare:.2f} times the imports (aim 1.15).")
+
+
+def zoo() -> None:
+    """Every classification model of torchvision, three dtypes, all profiles, in this process after its imports."""
+    import torchvision
+
+    from edgebudget.calibration.store import load_calibrations
+    from edgebudget.pipeline import Request, check_model, resolve_asked
+
+    warnings.simplefilter("ignore")
+    request = Request(resolve_asked(["all"]), calibrations=load_calibrations(None))
+    check_model("alexnet", request)  # imports and files that are read once are nobody's work
+    start = time.process_time()
+    names = torchvision.models.list_models(torchvision.models)
+    count = sum(len(check_model(name, request).results) for name in names)
+    taken = time.process_time() - start
+    print(
+        f"\n{len(names)} models of torchvision x {len(request.devices)} devices x their options: {count:,} verdicts in"
+    )
+    print(f"{taken:.1f} s in one process after its imports (aim 12 s).")
+
+
+def transformer() -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.py"
+        path.write_text(MODEL, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, f"{path}:seventy"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+    seconds, nbytes, numels, _ = json.loads(done.stdout)
+    print(
+        f"\nA transformer of {numels[0]:,} parameters: {seconds:.1f} s and {nbytes / 2**20:.0f} MiB over `import torch`"
+    )
+    print("(aim 10 s and 300 MB).")
+
+
+def main() -> None:
+    commands()
+    transformer()
+    zoo()
+
+
+if __name__ == "__main__":
+    main()
