@@ -74,7 +74,7 @@ test-board: $(VENV)/.installed-dev ## What needs an emulated Arm board: QEMU, de
 	$(BIN)/python -m pytest -m board $(ARGS)
 
 verify-verdicts: $(VENV)/.installed-dev ## Verdicts on emulated boards, their kernel as judge; takes up again what was stopped
-	$(BIN)/python -m edgebudget.validation.verify_verdicts edgebudget/calibration/data/verdicts.jsonl reports/artefacts
+	$(BIN)/python -m edgebudget.validation.verify_verdicts edgebudget/calibration/data reports/artefacts
 
 fuzz: $(VENV)/.installed-dev ## 10,000 broken and odd device profiles through the command line
 	$(BIN)/python -m pytest -m slow tests/test_profiles_fuzz.py $(ARGS)

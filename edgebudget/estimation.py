@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgebudget.dtypes import DTYPES, Assignment, assign
+from edgebudget.dtypes import DTYPES, assign
 from edgebudget.graph import Role, TracedGraph, once_per_graph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -62,7 +62,8 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     option = DTYPES.get(dtype)
     layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
     own = None if isinstance(layout, Unsupported) else layout.held
-    assignment = own or assign(option, graph)
+    nbytes = (own or assign(option, graph)).total_nbytes
+    parameters, buffers = _parameters_and_buffers(graph)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -70,17 +71,13 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         target=target,
         parameter_numel=graph.parameter_numel,
         buffer_numel=graph.buffer_numel,
-        parameter_bytes=_held_bytes(graph, assignment, Role.PARAMETER),
-        buffer_bytes=_held_bytes(graph, assignment, Role.BUFFER),
+        parameter_bytes=sum([nbytes[i] for i in parameters]),
+        buffer_bytes=sum([nbytes[i] for i in buffers]),
         layout=layout,
     )
 
 
-def _held_bytes(graph: TracedGraph, assignment: Assignment, role: Role) -> int:
-    nbytes = assignment.total_nbytes
-    return sum([nbytes[i] for i in _ids_by_role(graph)[role]])
-
-
 @once_per_graph
-def _ids_by_role(graph: TracedGraph) -> dict[Role, list[int]]:
-    return {role: [s.id for s in graph.of_role(role)] for role in (Role.PARAMETER, Role.BUFFER)}
+def _parameters_and_buffers(graph: TracedGraph) -> tuple[list[int], list[int]]:
+    weights, parameter, buffer = graph.weights, Role.PARAMETER, Role.BUFFER
+    return [s[0] for s in weights if s[3] is parameter], [s[0] for s in weights if s[3] is buffer]

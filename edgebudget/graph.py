@@ -32,13 +32,15 @@ class Role(StrEnum):
     INPUT = "input"
     ACTIVATION = "activation"
 
+    __hash__ = str.__hash__  # an enum's own runs in Python
+
     @property
     def is_weight(self) -> bool:
         """Whether the bytes come with the model's file."""
-        return self in _WEIGHTS
+        return self is _PARAMETER or self is _BUFFER or self is _CONSTANT
 
 
-_WEIGHTS = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
+_PARAMETER, _BUFFER, _CONSTANT, _INPUT, _ACTIVATION = Role
 
 
 class Ref(int):
@@ -158,22 +160,22 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple([s for s in self.storages if s[3] in _WEIGHTS])
+        return tuple([s for s in self.storages if (role := s[3]) is _PARAMETER or role is _BUFFER or role is _CONSTANT])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple([s for s in self.storages if s[3] not in _WEIGHTS])
+        return tuple([s for s in self.storages if (role := s[3]) is _ACTIVATION or role is _INPUT])
 
     @cached_property
     def parameter_numel(self) -> int:
         """Elements of all parameters, tied ones once."""
-        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.PARAMETER])
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is _PARAMETER])
 
     @cached_property
     def buffer_numel(self) -> int:
         """Elements of all buffers, persistent or not."""
-        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is Role.BUFFER])
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is _BUFFER])
 
     @cached_property
     def floating_dtypes(self) -> frozenset[str]:
@@ -181,9 +183,16 @@ class TracedGraph:
         return FLOATING.intersection([s[2] for s in self.storages])
 
     @cached_property
+    def op_names(self) -> tuple[str, ...]:
+        """The name of each operator."""
+        return tuple([_short_name(op[1]) for op in self.ops])
+
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """What people read for each operator: the module that runs it, and its name."""
-        return tuple([f"{op.module}: {op.name}" if op.module else op.name for op in self.ops])
+        return tuple(
+            [f"{op.module}: {name}" if op.module else name for op, name in zip(self.ops, self.op_names, strict=True)]
+        )
 
     def of_role(self, *roles: Role) -> Iterator[Storage]:
         """Yield the storages with one of `roles`, in the order they came to be."""

@@ -268,7 +268,10 @@ def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int,
         return []
     heap_bytes = max(layout.load_heap_bytes, layout.inference_heap_bytes)
     if heap_bytes > budget_bytes:
-        return [f"The heap alone is {_size(heap_bytes)}: without swap the system ends the process."]
+        return [
+            f"The heap alone is {_size(heap_bytes)}: without swap the system ends the process, or reads its program "
+            "again and again."
+        ]
     return [
         f"The heap, {_size(heap_bytes)}, fits; the rest are pages of the model's file and of the runtime, which the "
         "system can drop and read again: short of RAM it is slowed before it is ended."

@@ -19,6 +19,31 @@ from edgebudget.measure.this_machine import ThisMachine
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 ROOT = Path(__file__).parents[1]
 KEYWORD = ("edgebudget.measure.zoo:keyword_cnn", ("1x1x49x10:float32",))
+CONVOLUTIONS, LINEAR = 21_248, 768
+"""Weights of KEYWORD, in elements: nine convolutions that a relu alone reads, and a linear layer over 2 dimensions."""
+_ALL_FLOAT = 4 * (CONVOLUTIONS + LINEAR)
+_ALL_INT8 = CONVOLUTIONS + LINEAR
+_LINEAR_INT8 = 4 * CONVOLUTIONS + LINEAR
+STORED_BYTES = {
+    ("executorch", "float32"): _ALL_FLOAT,
+    ("executorch-xnnpack", "float32"): _ALL_FLOAT,
+    ("executorch-xnnpack", "int8"): _ALL_INT8,
+    (
+        "executorch-xnnpack",
+        "int8-dynamic",
+    ): _LINEAR_INT8,  # a convolution that a relu alone reads is fused with it first
+    ("executorch-xnnpack", "int4-weight-only"): 4 * CONVOLUTIONS + LINEAR // 2,
+    ("onnxruntime", "float32"): _ALL_FLOAT,
+    ("onnxruntime", "int8"): _ALL_INT8,
+    ("onnxruntime", "int8-dynamic"): _ALL_INT8,
+    ("onnxruntime", "int8-weight-only"): _ALL_FLOAT,  # only matrix products over 3 dimensions: here is none
+    ("onnxruntime", "int4-weight-only"): _ALL_FLOAT,
+    ("pytorch-cpu", "float32"): _ALL_FLOAT,
+    ("pytorch-cpu", "int8-dynamic"): _LINEAR_INT8,
+    ("pytorch-cpu", "int8-weight-only"): _LINEAR_INT8,
+    ("pytorch-cpu", "int4-weight-only"): _LINEAR_INT8,  # a byte each: a CPU has no packed form
+}
+"""What each option holds of those weights: what it does not cover stays float32."""
 CHAIN = """
 import torch
 
@@ -169,26 +194,16 @@ def keyword() -> dict[tuple[str, str], Measurement]:
 @pytest.mark.slow
 def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Measurement]) -> None:
     assert len(keyword) == sum(len(backend.dtypes) for _, backend in BACKENDS)
-    weight_bytes = 4 * 23_180
-    # The options besides int8 quantize linear layers, of which this model of convolutions has one, of 64 x 12.
-    held_bytes = {"float32": weight_bytes, "int8": weight_bytes // 4}
-    for (backend, dtype), measurement in keyword.items():
-        least_bytes = held_bytes.get(dtype, weight_bytes - 4 * 64 * 12)
+    assert set(keyword) == set(STORED_BYTES)
+    for key, measurement in keyword.items():
         phases = measurement.observation.phases
         for phase in (phases.load, phases.first_inference, phases.steady_inference):
             assert phase.heap.peak_bytes >= phase.heap.live_bytes > 0
             assert phase.process.peak_bytes >= phase.process.resident_bytes > 0
         assert measurement.parameter_numel == 23_180
         assert measurement.provenance.threads == 1
-        nbytes = measurement.artefact.nbytes
-        if backend == "pytorch-cpu":
-            assert nbytes is None
-        else:
-            assert nbytes is not None
-            assert nbytes > least_bytes
-            assert nbytes < weight_bytes or dtype != "int8"
-        if backend != "executorch":  # whose weights stay in the mapped file
-            assert measurement.load_heap_bytes > least_bytes
+        if key[0] != "executorch":  # whose weights stay in the mapped file
+            assert measurement.load_heap_bytes > STORED_BYTES[key]
     portable = keyword["executorch", "float32"].artefact
     delegated = keyword["executorch-xnnpack", "float32"].artefact
     assert portable.delegate_count == 0
@@ -197,6 +212,31 @@ def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Mea
     assert delegated.delegate_count == 1
     # Input and output, on 16 bytes each: all that ExecuTorch plans when XNNPACK takes the rest.
     assert delegated.planned_bytes == (4 * 490 + 8 + 48 + 64,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("backend", "dtype"), [key for key in STORED_BYTES if key != ("pytorch-cpu", "float32")])
+def test_a_file_is_smaller_by_what_its_option_quantizes(
+    keyword: dict[tuple[str, str], Measurement], backend: str, dtype: str
+) -> None:
+    nbytes = keyword[backend, dtype].artefact.nbytes
+    assert nbytes is not None
+    assert STORED_BYTES[backend, dtype] < nbytes < STORED_BYTES[backend, dtype] + 40_000
+    if backend != "pytorch-cpu":
+        whole_bytes = keyword[backend, "float32"].artefact.nbytes
+        assert whole_bytes is not None
+        saved_bytes = STORED_BYTES[backend, "float32"] - STORED_BYTES[backend, dtype]
+        # Scales, zero points and the operators that apply them take a quarter of it at the most.
+        assert whole_bytes - nbytes == pytest.approx(saved_bytes, rel=0.25, abs=64)
+
+
+@pytest.mark.slow
+def test_eager_pytorch_writes_no_file_of_what_it_does_not_quantize(
+    keyword: dict[tuple[str, str], Measurement],
+) -> None:
+    assert keyword["pytorch-cpu", "float32"].artefact.nbytes is None
+    one_byte, half_a_byte = (keyword["pytorch-cpu", f"int{bits}-weight-only"].artefact.nbytes for bits in (8, 4))
+    assert one_byte == half_a_byte, "a CPU has no packed form of 4 bits"
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from edgebudget.measure.boards.machine import Hardware, JobTimeoutError
 from edgebudget.measure.boards.over_ssh import BoardOverSsh
 from edgebudget.measure.campaign import measure
 from edgebudget.measure.interface import Failure, Measurement, Subject
+from tests.sweeps import hear_interrupts
 
 pytestmark = [
     pytest.mark.board,
@@ -84,7 +85,12 @@ def test_a_job_that_takes_too_long_takes_the_board_with_it_and_nothing_else() ->
 def test_nothing_is_left_running_when_it_is_stopped(signal_number: signal.Signals, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgebudget", "measure", KEYWORD[0], "--backend", "executorch-xnnpack"]
     process = subprocess.Popen(
-        [*command, "--board", "cortex-a72"], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [*command, "--board", "cortex-a72"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,
     )
     deadline = time.monotonic() + 240
     while not (emulators := _children(process.pid, "qemu-system-aarch64")) and time.monotonic() < deadline:
@@ -124,13 +130,14 @@ def destination(tmp_path: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
-    home = tmp_path / "home"
+    home, there = tmp_path / "home", tmp_path / "there"
     home.mkdir()
+    there.mkdir()
     (home / "edgebudget-venv").symlink_to(sys.prefix)
     Path("/run/sshd").mkdir(exist_ok=True)
     (tmp_path / "config").write_text(
         f"Port {port}\nListenAddress 127.0.0.1\nHostKey {tmp_path}/host\nAuthorizedKeysFile {tmp_path}/user.pub\n"
-        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSetEnv HOME={home}\n"
+        f"StrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\nSetEnv HOME={home} TMPDIR={there}\n"
     )
     with subprocess.Popen([sshd, "-D", "-e", "-f", str(tmp_path / "config")], stderr=subprocess.DEVNULL) as server:
         deadline = time.monotonic() + 10
@@ -147,17 +154,17 @@ def destination(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_machine_over_ssh_measures_as_it_does_alone(destination: str) -> None:
+def test_a_machine_over_ssh_measures_as_it_does_alone(destination: str, tmp_path: Path) -> None:
     subjects = [Subject(*KEYWORD, name, "float32") for name in ("executorch-xnnpack", "onnxruntime")]
-    before = set(Path("/tmp").glob("edgebudget-*"))
     with BoardOverSsh(destination, print) as board:
+        assert len(list((tmp_path / "there").glob("edgebudget-*"))) == 1
         results = list(measure(subjects, board))
     assert [result for result in results if isinstance(result, Failure)] == []
     xnnpack = results[0]
     assert isinstance(xnnpack, Measurement)
     assert xnnpack.provenance.board is not None
     assert xnnpack.provenance.board.emulator is None
-    assert set(Path("/tmp").glob("edgebudget-*")) <= before, "nothing stays there"
+    assert list((tmp_path / "there").glob("edgebudget-*")) == [], "nothing stays there"
 
 
 @pytest.mark.slow

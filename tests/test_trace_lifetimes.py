@@ -1,5 +1,7 @@
 """What a trace says of tiny models, held against arithmetic by hand. One float32 is 4 bytes."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -290,3 +292,29 @@ def test_control_flow_on_shapes() -> None:
         return x if x.numel() > 100 else x.sigmoid()
 
     assert names(trace(Forward(forward), (X,))) == ["relu", "relu", "sigmoid"]
+
+
+def test_garbage_of_an_operators_first_run_holds_no_activation() -> None:
+    runs: list[int] = []
+
+    @torch.library.custom_op("edgebudget_tests::leaves_garbage", mutates_args=())
+    def leaves_garbage(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @leaves_garbage.register_fake
+    def shape_of(x: torch.Tensor) -> torch.Tensor:
+        if not runs:  # as a failed import does, whose exception is kept with its frames
+            cycle: list[object] = [sys._getframe()]
+            cycle.append(cycle)
+        runs.append(1)
+        return torch.empty_like(x)
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = leaves_garbage(x + 1)
+            x = x * 2
+            return x - 1
+
+    graph = trace(Model(), (X,))
+    assert runs
+    assert activation_curve(graph)[2:] == [2 * 64, 2 * 64]

@@ -251,8 +251,8 @@ def test_storage_has_its_headroom() -> None:
     [
         (1250, GO, None),
         (1249, MARGINAL, "The heap, 800 bytes, fits; the rest are pages"),
-        (630, MARGINAL, "The heap alone is 800 bytes: without swap the system ends the process."),
-        (629, NO_GO, "The heap alone is 800 bytes: without swap the system ends the process."),
+        (630, MARGINAL, "The heap alone is 800 bytes: without swap the system ends the process, "),
+        (629, NO_GO, "The heap alone is 800 bytes: without swap the system ends the process, "),
     ],
 )
 def test_short_of_ram_a_board_reads_clean_pages_again(available: int, decision: Decision, said: str | None) -> None:

@@ -2,17 +2,19 @@
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 from edgebudget.calibration.store import shipped
 from edgebudget.evidence import DATA, recorded_gpu_measurements, recorded_measurements
 from edgebudget.validation.board_cases import boards_of, confusion_table, parse_cases
+from edgebudget.validation.board_questions import Part
 from edgebudget.validation.compare import Comparison
 from edgebudget.validation.document import document
 from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 from edgebudget.validation.table import error_table
-from edgebudget.validation.verify_verdicts import verified
+from edgebudget.validation.verify_verdicts import cases_file, verified
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -20,6 +22,8 @@ REPORT = ROOT / "reports" / "validation.md"
 BLOCK = re.compile(r"(<!-- error table: begin[^>]*-->\n)(.*?)(<!-- error table: end -->)", re.DOTALL)
 README_MODELS = 10  # of fewer the 95th percentile is the worst one
 VERDICTS = re.compile(r"(<!-- verdict table: begin[^>]*-->\n)(.*?)(<!-- verdict table: end -->)", re.DOTALL)
+
+PARTS: Mapping[Part, str] = {"judge": "Judged by", "build": "Built on"}
 
 
 @cache
@@ -38,8 +42,12 @@ def report() -> str:
 
 def verdicts() -> str:
     """Return what a check of today says of the recorded cases on boards, beside how they ended."""
-    cases = parse_cases((DATA / "verdicts.jsonl").read_text(encoding="utf-8"), "verdicts.jsonl")
-    return f"{len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}"
+    tables = []
+    for part, title in PARTS.items():
+        path = cases_file(DATA, part)
+        cases = parse_cases(path.read_text(encoding="utf-8"), path.name)
+        tables.append(f"{title}, {len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}")
+    return "\n".join(tables)
 
 
 def _group(comparison: Comparison) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from edgebudget.dtypes._floating import hold_all
 from edgebudget.dtypes.interface import Assignment
-from edgebudget.graph import FLOATING, ITEMSIZE, Op, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, Op, Storage, TracedGraph
 
 WEIGHTED = frozenset(
     {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
@@ -71,54 +71,55 @@ def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]
     covered: set[int] = set()
     quantized = [False] * len(graph.tensors)
     tensors, storages = graph.tensors, graph.storages
+    computing, following = coverage.computing, coverage.following
     weighted_outputs: set[int] = set()
-    for op in graph.ops:
-        name = op.name
-        takes = name in coverage.computing
-        if not takes and op.inputs:
-            if name in coverage.following:
+    for (index, _, _, _, _, inputs, outputs), name in zip(graph.ops, graph.op_names, strict=True):
+        takes = name in computing
+        if not takes and inputs:
+            if name in following:
                 takes = all(
                     quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
-                    for t in op.inputs
+                    for t in inputs
                 )
             elif name == "batch_norm":
-                takes = op.inputs[0] in weighted_outputs
-        if takes and op.index in operators:
-            covered.add(op.index)
-            for t in op.outputs:
-                quantized[t] = tensors[t].dtype in FLOATING
+                takes = inputs[0] in weighted_outputs
+        if takes and index in operators:
+            covered.add(index)
+            for t in outputs:
+                quantized[t] = tensors[t][3] in FLOATING
             if name in WEIGHTED:
-                weighted_outputs.update(op.outputs)
+                weighted_outputs.update(outputs)
     return covered, quantized
 
 
 def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
     """Put the weights of covered operators into `dtypes` and `nbytes`; return the bytes of their scales."""
     tensors = graph.tensors
-    weights = {s.id for s in graph.weights if s.dtype in FLOATING}
     channels: dict[int, int] = {}
     biases: set[int] = set()
     others: list[Op] = []
-    for op in graph.ops:
-        if op.index not in covered or op.name not in WEIGHTED:
+    storages = graph.storages
+    for op, name in zip(graph.ops, graph.op_names, strict=True):
+        if name not in WEIGHTED or op[0] not in covered:
             others.append(op)
             continue
-        for position, t in enumerate(op.inputs[1:3], 1):
-            storage = tensors[t].storage
-            if storage in weights:
-                if position == 1:
-                    channels[storage] = max(channels.get(storage, 0), _output_channels(op, tensors[t].shape))
-                else:
-                    biases.add(storage)
+        _, weight, *bias = op[5]
+        _, shape, _, _, storage, _ = tensors[weight]
+        if _is_weight(storages[storage]):
+            channels[storage] = max(channels.get(storage, 0), _output_channels(op, name, shape))
+        for t in bias[:1]:
+            if _is_weight(storages[tensors[t][4]]):
+                biases.add(tensors[t][4])
     integers = channels.keys() | biases
     elsewhere: set[int] = set()
-    for op in others:
-        read = integers.intersection([tensors[t].storage for t in op.inputs])
-        if read and not _only_views(graph, op):
-            elsewhere |= read
+    if not integers.isdisjoint([tensors[t][4] for op in others for t in op[5]]):
+        for op in others:
+            read = integers.intersection([tensors[t][4] for t in op[5]])
+            if read and not _only_views(graph, op):
+                elsewhere |= read
     for storage in integers:
         dtype = "int8" if storage in channels else "int32"
-        integer_nbytes = graph.storages[storage].numel * ITEMSIZE[dtype]
+        integer_nbytes = storages[storage].numel * ITEMSIZE[dtype]
         if storage in elsewhere:
             nbytes[storage] += integer_nbytes
         else:
@@ -126,8 +127,12 @@ def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbyt
     return {storage: number * (SCALE_NBYTES + ZERO_POINT_NBYTES) for storage, number in channels.items()}
 
 
-def _output_channels(op: Op, shape: tuple[int, ...]) -> int:
-    if not op.name.startswith("conv_transpose"):
+def _is_weight(storage: Storage) -> bool:
+    return storage[3].is_weight and storage[2] in FLOATING
+
+
+def _output_channels(op: Op, name: str, shape: tuple[int, ...]) -> int:
+    if not name.startswith("conv_transpose"):
         return shape[0]
     groups = op.arg(6, "groups", 1)
     return shape[1] * (groups if isinstance(groups, int) else 1)

@@ -8,17 +8,21 @@ from edgebudget.eager import Dims
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, TensorSpec, TracedGraph
 from edgebudget.runtimes._pytorch_kernels import CpuKernels
 
+Convolutions: TypeAlias = dict[tuple[object, ...], int]
+"""Scratch bytes of convolutions met before, by all that they depend on."""
+
 
 class Call:
     """The operator at hand, with its tensors under a dtype option. One object is moved along the graph."""
 
-    __slots__ = ("_graph", "_held", "kernels", "op", "tensors")
+    __slots__ = ("_graph", "_held", "convolutions", "kernels", "op", "tensors")
 
-    def __init__(self, graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> None:
+    def __init__(self, graph: TracedGraph, held: Assignment, kernels: CpuKernels, convolutions: Convolutions) -> None:
         self._graph = graph
         self.tensors = graph.tensors
         self._held = held
         self.kernels = kernels
+        self.convolutions = convolutions
         self.op: Op = graph.ops[0]
 
     def tensor(self, position: int, name: str = "") -> TensorSpec | None:

@@ -39,9 +39,9 @@ class _Attention(NamedTuple):
 
 def fused_modules(graph: TracedGraph, held: Assignment) -> Iterator[FusedModule]:
     """Yield the modules of `graph` that run fused, in order and without overlap."""
-    classes = {path: name for path, name in graph.modules.items() if name in _FUSIBLE}
-    if not classes:
+    if _FUSIBLE.keys().isdisjoint(graph.modules.values()):
         return
+    classes = {path: name for path, name in graph.modules.items() if name in _FUSIBLE}
     outermost = {module: _outermost(module, classes) for module in {op.module for op in graph.ops}}
     position = 0
     while position < len(graph.ops):

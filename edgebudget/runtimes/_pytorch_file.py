@@ -6,10 +6,15 @@ torch 2.15 and torchao 0.18. Names are those of a file called `model.pt`.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from edgebudget.dtypes._static import SCALE_NBYTES, ZERO_POINT_NBYTES
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import Role, TracedGraph, once_per_graph
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ALIGNMENT = 64  # .storage_alignment
 LOCAL_HEADER_BYTES, CENTRAL_HEADER_BYTES, DESCRIPTOR_BYTES, END_BYTES = 30, 46, 16, 98
@@ -45,7 +50,8 @@ def state_dict_nbytes(graph: TracedGraph, held: Assignment, options: Sequence[st
 @once_per_graph
 def _saved(graph: TracedGraph) -> tuple[int, ...]:
     """Return the storages that the file holds."""
-    return tuple([s.id for s in graph.weights if s.role is not Role.CONSTANT and s.persistent])
+    constant = Role.CONSTANT
+    return tuple([s[0] for s in graph.weights if s[3] is not constant and s[7]])
 
 
 @once_per_graph
@@ -65,13 +71,19 @@ def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> 
 
 
 def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
-    saved = set(_saved(graph))
-    names = [(name, of[0]) for entries in (graph.parameters, graph.buffers) for name, of in entries.items()]
-    names = [(name, storage) for name, storage in names if storage in saved]
+    saved = frozenset(_saved(graph))
+    names = [
+        (len(name), of[0])
+        for entries in (graph.parameters, graph.buffers)
+        for name, of in entries.items()
+        if of[0] in saved
+    ]
     few = min(len(names), PICKLE_MANY)
     nbytes = PICKLE_BYTES + sum(map(len, graph.modules)) + PICKLE_MODULE_BYTES * len(graph.modules)
-    nbytes += sum([len(name) for name, _ in names])
+    nbytes += sum([length for length, _ in names])
     nbytes += few * PICKLE_TENSOR_BYTES + (len(names) - few) * PICKLE_MANY_TENSOR_BYTES
+    if not quantized:
+        return nbytes
     classes = [(at, quantized[storage]) for at, (_, storage) in enumerate(names) if storage in quantized]
     for at, option in classes:
         plain = PICKLE_TENSOR_BYTES if at < PICKLE_MANY else PICKLE_MANY_TENSOR_BYTES
@@ -82,18 +94,23 @@ def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
 def _zip_nbytes(pickle_nbytes: int, records: Sequence[int]) -> int:
     """Each entry is a header, a name, padding, aligned data and a descriptor; so what one needs of padding follows from
     the size of the one before and its own name. The central directory names all of them again."""
+    import numpy as np
+
     lengths = _name_lengths(len(records))
-    sizes = [pickle_nbytes, 1, 2, 6, *records, 2, 40]
     before = LOCAL_HEADER_BYTES + PADDING_HEADER_BYTES
-    ends = [0, *[nbytes + DESCRIPTOR_BYTES for nbytes in sizes[:-1]]]  # modulo the alignment
-    padding = sum([-(end + before + length) % ALIGNMENT for end, length in zip(ends, lengths, strict=True)])
-    entries = sum(sizes) + padding + 2 * sum(lengths)
+    sizes = np.array([pickle_nbytes, 1, 2, 6, *records, 2, 40], dtype=np.int64)
+    ends = np.zeros_like(sizes)  # modulo the alignment
+    ends[1:] = sizes[:-1] + DESCRIPTOR_BYTES
+    padding = -(ends + lengths + before) % ALIGNMENT
+    entries = int(sizes.sum() + padding.sum() + 2 * lengths.sum())
     return entries + len(lengths) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
 
 
 @lru_cache(maxsize=64)
-def _name_lengths(records: int) -> tuple[int, ...]:
+def _name_lengths(records: int) -> "NDArray[np.int64]":
     """Return the lengths of the entries' names: of the pickle, 1, 2 and 6 bytes, of `records`, then of 2 and 40."""
+    import numpy as np
+
     before = ("data.pkl", ".format_version", ".storage_alignment", "byteorder")
     names = (*before, *[f"data/{i}" for i in range(records)], "version", ".data/serialization_id")
-    return tuple([len("model/") + len(name) for name in names])
+    return np.array([len("model/") + len(name) for name in names], dtype=np.int64)

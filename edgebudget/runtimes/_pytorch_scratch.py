@@ -18,11 +18,11 @@ from edgebudget.eager import (
 )
 from edgebudget.graph import ITEMSIZE, Op, TensorSpec, TracedGraph, once_per_graph
 from edgebudget.runtimes._pytorch_attention import attention_bytes, gru_bytes, lstm_bytes, rnn_bytes
-from edgebudget.runtimes._pytorch_call import Call, Handler
+from edgebudget.runtimes._pytorch_call import Call, Convolutions, Handler
 from edgebudget.runtimes._pytorch_conv import convolution_bytes, transposed_convolution_bytes
 from edgebudget.runtimes._pytorch_kernels import CpuKernels, Onednn
 
-_CONVOLUTIONS: defaultdict[CpuKernels, dict[tuple[object, ...], int]] = defaultdict(dict)
+_CONVOLUTIONS: defaultdict[CpuKernels, Convolutions] = defaultdict(dict)
 _MOST_CONVOLUTIONS = 65_536  # bounds memory in a long-lived process
 _FLOAT, _INDEX = ITEMSIZE["float32"], ITEMSIZE["int64"]
 _DIVISOR = _INDEX + _FLOAT  # a Python number becomes a tensor of 8 bytes, then one of the operand's type
@@ -52,7 +52,7 @@ def _as_traced(graph: TracedGraph) -> dict[CpuKernels, tuple[list[int], tuple[st
 
 
 def _scratch(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> tuple[list[int], tuple[str, ...]]:
-    call = Call(graph, held, kernels)
+    call = Call(graph, held, kernels, _CONVOLUTIONS[kernels])
     is_arm = kernels.onednn is Onednn.ACL
     found = [0] * len(graph.ops)
     unmodelled: dict[str, None] = {}
@@ -90,7 +90,7 @@ def _convolution(call: Call) -> int:
     _, _, _, args, kwargs, inputs, _ = call.op
     x, weight = call.tensors[inputs[0]], call.tensors[inputs[1]]
     key = (x[1], x[2], weight[1], weight[2], len(inputs), args[3:], kwargs, call.dtype(x))
-    known = _CONVOLUTIONS[call.kernels]
+    known = call.convolutions
     nbytes = known.get(key)
     if nbytes is None:
         nbytes = _convolution_bytes(call)

@@ -1,12 +1,15 @@
 """What a runtime says about a graph under a dtype option on a target: its memory, part by part."""
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar, overload
 
 from edgebudget.dtypes.interface import Assignment, DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning.interface import ArenaPlan
 from edgebudget.target import Target
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,36 @@ class LiveTensor(NamedTuple):
     first: int
     last: int
     offset: int | None = None
+
+
+class OnDemand(Sequence[T]):
+    """A tuple that is made when it is first looked at: what figures show is of no use to the many that only compare."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self, make: Callable[[], Iterable[T]]) -> None:
+        self._made: Callable[[], Iterable[T]] | tuple[T, ...] = make
+
+    def _items(self) -> tuple[T, ...]:
+        if not isinstance(self._made, tuple):
+            self._made = tuple(self._made())
+        return self._made
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[T, ...]: ...
+    def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
+        return self._items()[index]
+
+    def __len__(self) -> int:
+        return len(self._items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self._items() == tuple(other)
+
+    def __reduce__(self) -> tuple[type, tuple[tuple[T, ...]]]:
+        return tuple, (self._items(),)
 
 
 @dataclass(frozen=True)
@@ -58,8 +91,8 @@ class MemoryLayout:
     storage_bytes: int
     runtime_bytes: int
     peak_op: PeakOp
-    timeline: tuple[tuple[str, int], ...]
-    tensors: tuple[LiveTensor, ...] = ()
+    timeline: Sequence[tuple[str, int]]
+    tensors: Sequence[LiveTensor] = ()
     arena: ArenaPlan | None = None
     unmodelled_ops: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -1,20 +1,20 @@
 """Eager PyTorch on the CPU: the caching-free allocator, with the lifetimes that Python gives."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from edgebudget.dtypes import DtypeOption
-from edgebudget.graph import TracedGraph, once_per_graph
-from edgebudget.planning import live_bytes
+from edgebudget.graph import TracedGraph
+from edgebudget.runtimes._pytorch_alive import lifetimes
 from edgebudget.runtimes._pytorch_cuda import lay_out_on_cuda
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
-
-_new = tuple.__new__
 
 RUNTIME_BYTES = 238_780_416
 """What a process holds once it has imported torch and run a first small model: resident, interpreter included.
@@ -56,36 +56,38 @@ class _PyTorch:
             )
         if target.gpu == "cuda":
             return lay_out_on_cuda(graph, option, CUDA_BUILD_BYTES)
+        import numpy as np
+
         held = hold(option, graph)
-        steps = max(len(graph.ops), 1)
-        nbytes = held.total_nbytes
-        blocks = [(name, nbytes[i], first, last) for i, name, first, last in _lifetimes(graph)]
-        curve = live_bytes(blocks, steps)
+        nbytes = np.array(held.total_nbytes, dtype=np.int64)
+        life = lifetimes(graph)
+        curve = life.alive(nbytes)
         scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
-        quantized = {index for index in held.covered if options[index] in TAKEN}
-        add_scratch(graph, options, quantized, kernels_of(target), scratch)
         notes = [_LOADING]
+        quantized = frozenset() if TAKEN.isdisjoint(options) else {i for i in held.covered if options[i] in TAKEN}
+        if quantized:
+            add_scratch(graph, options, quantized, kernels_of(target), scratch)
         for fused in fused_modules(graph, held):
             if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
                 continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
-            before = sum(nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
-            for step in range(fused.first, fused.last + 1):
-                curve[step], scratch[step] = before, fused.peak_bytes
-        alive_peak = max(curve)
-        with_scratch = [alive + extra for alive, extra in zip(curve, scratch, strict=False)] or curve
-        total_peak = max(with_scratch)
-        at = with_scratch.index(total_peak)
-        weights = sum([nbytes[s.id] for s in graph.weights])
-        at_alive_peak = curve.index(alive_peak)
-        if any(options[index] == "int4-weight-only" for index in quantized):
+            before = sum(held.total_nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
+            curve[fused.first : fused.last + 1] = before
+            scratch[fused.first : fused.last + 1] = [fused.peak_bytes] * (fused.last + 1 - fused.first)
+        if any(options[i] == "int4-weight-only" for i in quantized):
             notes.append(UNPACKED_NOTE)
+        at_alive_peak = int(curve.argmax())
+        alive_peak = int(curve[at_alive_peak])
+        with_scratch = curve + np.array(scratch, dtype=np.int64) if scratch else curve
+        at = int(with_scratch.argmax())
+        total_peak = int(with_scratch[at])
+        weights = int(nbytes[life.weights].sum())
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
-            activation_total_bytes=sum([nbytes[i] for i, _, _, _ in _lifetimes(graph)]),
-            activation_peak_numel=sum([s.numel for s in graph.activations if s.born <= at_alive_peak <= s.dies]),
+            activation_total_bytes=int(nbytes[life.activations].sum()),
+            activation_peak_numel=life.numel_alive(at_alive_peak),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
@@ -94,19 +96,21 @@ class _PyTorch:
             storage_bytes=state_dict_nbytes(graph, held, options),
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
-            timeline=tuple(zip(graph.labels, with_scratch, strict=False)),
-            tensors=tuple([_new(LiveTensor, (*block, None)) for block in blocks]),
+            timeline=OnDemand(partial(_timeline, graph, with_scratch.tolist())),
+            tensors=OnDemand(partial(_tensors, graph, held.total_nbytes)),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,
         )
 
 
-@once_per_graph
-def _lifetimes(graph: TracedGraph) -> list[tuple[int, str, int, int]]:
-    """Return of each activation its storage and name, and the first and last operator at which it is held."""
+def _timeline(graph: TracedGraph, curve: Sequence[int]) -> Iterator[tuple[str, int]]:
+    return zip(graph.labels, curve, strict=False)
+
+
+def _tensors(graph: TracedGraph, nbytes: Sequence[int]) -> Iterator[LiveTensor]:
     end = max(len(graph.ops), 1) - 1
-    return [(s.id, s.name, max(s.born, 0), min(s.dies, end)) for s in graph.activations]
+    return (LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations)
 
 
 RUNTIME = _PyTorch()

@@ -41,6 +41,17 @@ def trace(
     both name the module and the operator.
     """
     name = name or type(model).__name__
+    before = Learned.learnings
+    graph = _trace(model, args, kwargs or {}, name, allow_truncation)
+    if Learned.learnings == before:
+        return graph
+    # What torch runs for the first time imports and caches, and garbage of that may have held a tensor for too long.
+    return _trace(model, args, kwargs or {}, name, allow_truncation)
+
+
+def _trace(
+    model: nn.Module, args: Sequence[object], kwargs: Mapping[str, object], name: str, allow_truncation: bool
+) -> TracedGraph:
     modules: dict[str, nn.Module] = {}
     _collect(model, "", modules, set())
     refuse_unswappable(name, modules)
@@ -58,7 +69,7 @@ def trace(
             return twin
 
         meta_args = [map_tensors(adopt, arg) for arg in args]
-        meta_kwargs = {key: map_tensors(adopt, arg) for key, arg in (kwargs or {}).items()}
+        meta_kwargs = {key: map_tensors(adopt, arg) for key, arg in kwargs.items()}
         outputs: tuple[int, ...] = ()
         try:
             with (

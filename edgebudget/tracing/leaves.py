@@ -5,19 +5,22 @@ input. If one operator came of it (or none: a dropout), it is written down from 
 takes a third of the time. Whatever is not as `torch.nn` made it, such as a replaced forward or a hook before it, runs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import attrgetter, itemgetter
-from typing import NamedTuple, TypeAlias, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
+from torch.nn.modules import module as _hooks
 
 from edgebudget.graph import Arg, Ref
+from edgebudget.tracing.guards import tracked
 from edgebudget.tracing.recorder import Recorder
 from edgebudget.tracing.rules import Kind, Learned, Rule, Tag
 
 T = TypeVar("T")
-Forward: TypeAlias = Callable[..., object]
+_SAME = Kind.SAME
 
 _CLASSES: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding,
@@ -37,24 +40,21 @@ _BESIDE_CONSTANTS: dict[type[nn.Module], int] = {
 class Leaf(NamedTuple):
     """A class of leaves: its forward, what that reads of an instance, and how many attributes an instance has."""
 
-    forward: Forward
+    forward: Callable[..., object]
     constants: Callable[[nn.Module], object]
     attributes: int
 
 
 class Own:
-    """The weights of one module that have no twin yet, in the order it registered them."""
+    """A module's own weights for the time of a trace: what stands for each, in the order it registered them."""
 
-    __slots__ = ("changed", "pending")
+    __slots__ = ("changed", "path", "refs", "signatures")
 
-    def __init__(self) -> None:
-        self.pending: dict[str, tuple[Ref, int]] = {}  # with the signature of its form
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.refs: list[Ref] = []
+        self.signatures: list[int] = []  # of their forms; 0 where None is registered
         self.changed = False  # by the forward, or not as plain as a leaf's are to begin with
-
-    def replace(self, name: str) -> None:
-        """Note that something else stands in the place of the weight `name`."""
-        self.pending.pop(name, None)
-        self.changed = True
 
 
 class _Replay(NamedTuple):
@@ -82,59 +82,80 @@ def _leaf(kind: type[nn.Module]) -> Leaf:
 LEAVES: dict[type[nn.Module], Leaf] = {kind: _leaf(kind) for kind in _CLASSES}
 
 
-def is_leaf(module: nn.Module) -> bool:
-    """Whether `module` is as a class of `torch.nn` made it, so that its forward does what it does in all others."""
-    kind = module.__class__
-    leaf = LEAVES.get(kind)
-    return (
-        leaf is not None
-        and len(module.__dict__) == leaf.attributes
-        and kind.forward is leaf.forward
-        and not module._forward_pre_hooks
-    )
+def is_plain(module: nn.Module, leaf: Leaf) -> bool:
+    """Whether `module` is as its class made it, so that its forward does what it does in all others."""
+    return len(module.__dict__) == leaf.attributes and not (module._forward_pre_hooks or module._forward_hooks)
 
 
-def replaying(recorder: Recorder, path: str, module: nn.Module, own: Own, run: Forward) -> Forward:
-    """Return a forward for the leaf `module` that writes down what is known of it, and else is `run`, its own."""
-    kind = module.__class__
-    constants = LEAVES[kind].constants
-    refs = tuple([ref for ref, _ in own.pending.values()])
-    weights = (kind, *own.pending, *[signature for _, signature in own.pending.values()])
+def leaf_classes() -> dict[type[nn.Module], Leaf]:
+    """Return the classes whose calls can be replayed now: none while a hook listens to every module's."""
+    if _hooks._global_forward_pre_hooks or _hooks._global_forward_hooks:
+        return {}
+    plain = nn.Module.__call__
+    return {kind: leaf for kind, leaf in LEAVES.items() if kind.forward is leaf.forward and kind.__call__ is plain}
 
-    def forward(*args: object, **kwargs: object) -> object:
-        if len(args) != 1 or kwargs or own.changed:
-            return run(*args, **kwargs)
+
+@contextmanager
+def replaying(recorder: Recorder, leaves: Mapping[int, Own], classes: Iterable[type[nn.Module]]) -> Iterator[None]:
+    """Within: calls of `leaves`, which go by their modules' `id`, are written down where it is known what they do.
+
+    They are caught in their classes: nn.Module's own call costs more than all that a replay does.
+    """
+    for kind in classes:
+        kind.__call__ = _replaying_call(recorder, leaves, kind)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for kind in classes:
+            del kind.__call__
+
+
+def _replaying_call(recorder: Recorder, leaves: Mapping[int, Own], kind: type[nn.Module]) -> Callable[..., object]:
+    ordinary, constants = kind.__call__, LEAVES[kind].constants
+    infers = torch.is_inference_mode_enabled
+    without_dispatch = torch._C._DisableTorchDispatch
+
+    def run(own: Own, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
+        return tracked(recorder, own.path, ordinary)(module, *args, **kwargs)
+
+    def call(module: nn.Module, *args: object, **kwargs: object) -> object:
+        own = leaves.get(id(module))
+        if own is None:
+            return ordinary(module, *args, **kwargs)
+        if len(args) != 1 or kwargs or own.changed or module._forward_hooks or module._forward_pre_hooks:
+            return run(own, module, args, kwargs)
         x = args[0]
         tag: Tag | None = getattr(x, "_edgebudget", None)
-        if tag is None or tag.owner is not recorder or tag.signature < 0 or not torch.is_inference_mode_enabled():
-            return run(x)
-        key = (weights, constants(module), tag.signature)
+        if tag is None or tag[0] is not recorder or tag[2] < 0 or not infers():
+            return run(own, module, args, kwargs)
+        key = (kind, constants(module), tag[2], *own.signatures)
         try:
             replay = _REPLAYS[key]
         except KeyError:
-            before = len(recorder.ops)
-            out = run(x)
-            _REPLAYS.remember(key, _learned(recorder, before, x, (tag.ref, *refs), out))
+            before, tensors = len(recorder.ops), (tag.ref, *own.refs)
+            out = run(own, module, args, kwargs)
+            _REPLAYS.remember(key, _learned(recorder, before, x, tensors, out))
             return out
         except TypeError:  # a list among the constants
-            return run(x)
+            return run(own, module, args, kwargs)
         if replay is None:
-            return run(x)
+            return run(own, module, args, kwargs)
         rule, behind, pick_args, named, pick_inputs = replay
         if rule is None:
             return x
-        tensors = (tag.ref, *refs)
-        call = (path, pick_args(tensors + behind), named, pick_inputs(tensors))
-        if rule.kind is Kind.SAME:
-            recorder.rewrite(cast(torch.Tensor, x), rule.target, *call)
+        tensors = (tag[3], *own.refs)
+        if rule[0] is _SAME:
+            recorder.rewrite(
+                cast(torch.Tensor, x), rule[1], own.path, pick_args(tensors + behind), named, pick_inputs(tensors)
+            )
             return x
-        undispatched = torch._C._DisableTorchDispatch()  # while it lives; the recorder is not to see itself
+        undispatched = without_dispatch()  # while it lives; the recorder is not to see itself
         try:
-            return recorder.make(rule, *call)
+            return recorder.make(rule, own.path, pick_args(tensors + behind), named, pick_inputs(tensors))
         finally:
             del undispatched
 
-    return forward
+    return call
 
 
 def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...], out: object) -> _Replay | None:

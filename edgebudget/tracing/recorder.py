@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
-from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
+from edgebudget.graph import Arg, Op, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.rules import PLAIN, RULES, Kind, Rule, Tag, constant_of, form_of
+from edgebudget.tracing.rules import PLAIN, RULES, Kind, Rule, Tag, constant_of, form_of, ref_to
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -49,6 +49,19 @@ class _Death(weakref.ref[torch.UntypedStorage]):
     storage_id: int
 
 
+def _noting_death(
+    ops: list[Op], dies: dict[int, int], addresses: dict[int, int]
+) -> Callable[[weakref.ref[torch.UntypedStorage]], None]:
+    """Return what notes in `dies` the operator after which a storage died. Not a method: it would keep the recorder."""
+
+    def died(death: weakref.ref[torch.UntypedStorage]) -> None:
+        death = cast(_Death, death)
+        dies[death.storage_id] = len(ops) - 1
+        addresses.pop(death.address, None)
+
+    return died
+
+
 class Recorder(TorchDispatchMode):
     """Records what runs under it. Whoever runs the model keeps `module` at the dotted path of the running module.
 
@@ -71,7 +84,7 @@ class Recorder(TorchDispatchMode):
         self._dies: dict[int, int] = {}
         self.addresses: dict[int, int] = {}  # of live storages, to their ids
         self._deaths: list[_Death] = []
-        self._on_death: Callable[[weakref.ref[torch.UntypedStorage]], None] = self._died
+        self._on_death = _noting_death(self.ops, self._dies, self.addresses)
         self._foreign: list[weakref.ref[Tensor]] = []  # tagged, and not ours to keep
         self.kept: set[int] = set()  # addresses of real storages that the model holds: not written to
         self._tainted: set[int] = set()  # real storages into which unknown values were written
@@ -86,7 +99,7 @@ class Recorder(TorchDispatchMode):
             return (self._register(tensor, role, name, persistent, trainable),)
         ids = tuple(self._register(part, role, name, persistent, trainable) for part in components(tensor))
         form = form_of(tensor.shape, (), tensor.dtype, not tensor.is_meta)
-        tensor._edgebudget = Tag(self, ids, form.signature, Ref(ids[-1]))  # type: ignore[attr-defined]
+        tensor._edgebudget = Tag(self, ids, form.signature, ref_to(ids[-1]))  # type: ignore[attr-defined]
         return ids
 
     def _register(
@@ -105,22 +118,17 @@ class Recorder(TorchDispatchMode):
             self.addresses[address] = block
             if not outlives:
                 self._watch(storage, address, block)
-        value = Ref(len(self.tensors))
+        value = len(self.tensors)
         offset = int(tensor.storage_offset())
-        self.tensors.append(TensorSpec(int(value), form.shape, form.stride, form.dtype_name, block, offset))
-        tensor._edgebudget = Tag(self, (int(value),), form.signature, value)  # type: ignore[attr-defined]
-        return int(value)
+        self.tensors.append(TensorSpec(value, form.shape, form.stride, form.dtype_name, block, offset))
+        tensor._edgebudget = Tag(self, (value,), form.signature, ref_to(value))  # type: ignore[attr-defined]
+        return value
 
     def _watch(self, storage: torch.UntypedStorage, address: int, storage_id: int) -> None:
         death = _Death(storage, self._on_death)
         death.storage_id = storage_id
         death.address = address
         self._deaths.append(death)
-
-    def _died(self, death: weakref.ref[torch.UntypedStorage]) -> None:
-        death = cast(_Death, death)
-        self._dies[death.storage_id] = len(self.ops) - 1
-        self.addresses.pop(death.address, None)
 
     def tag_of(self, tensor: Tensor) -> Tag:
         """Return a tensor's tag; one never met before is registered as from outside."""
@@ -203,10 +211,12 @@ class Recorder(TorchDispatchMode):
             out = made if made is not None else self._run(func, args, kwargs or {})
             self._record(func, out, args, tuple(recorded), named, tuple(inputs))
             return out
-        view = cast(Tensor, made if made is not None else func(*args, **kwargs) if kwargs else func(*args))
-        form, offset = rule.form, int(view.storage_offset())
-        spec = (form.shape, form.stride, form.dtype_name, self.tensors[inputs[0]].storage, offset)
-        self._write(view, spec, form.signature, rule.target, self.module, tuple(recorded), named, tuple(inputs))
+        base = cast(Tensor, args[0])
+        _, _, _, _, storage, begin = self.tensors[inputs[0]]
+        signature, shape, stride, _, dtype_name = rule.form
+        view = base.as_strided(shape, stride, begin + rule.shift)
+        spec = (shape, stride, dtype_name, storage, begin + rule.shift)
+        self._write(view, spec, signature, rule.target, self.module, tuple(recorded), named, tuple(inputs))
         return view
 
     def make(
@@ -218,7 +228,7 @@ class Recorder(TorchDispatchMode):
         inputs: tuple[int, ...],
     ) -> Tensor:
         """Record an operator with the rule FRESH, and return its output. Only while no dispatch mode is active."""
-        _, target, _, _, form, nbytes = rule
+        _, target, _, _, form, nbytes, _ = rule
         signature, shape, stride, dtype, dtype_name = form
         out = _empty_strided(shape, stride, dtype=dtype, device=META)
         storage = out.untyped_storage()
@@ -260,7 +270,7 @@ class Recorder(TorchDispatchMode):
         value = len(tensors)
         ids = (value,)
         tensors.append(_new(TensorSpec, (value, *spec)))
-        tensor._edgebudget = _new(Tag, (self, ids, signature, Ref(value)))  # type: ignore[attr-defined]
+        tensor._edgebudget = _new(Tag, (self, ids, signature, ref_to(value)))  # type: ignore[attr-defined]
         ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))
 
     def _read_list(self, items: Sequence[object], key: list[object], inputs: list[int], recorded: list[Arg]) -> bool:
@@ -321,7 +331,10 @@ class Recorder(TorchDispatchMode):
         if isinstance(base, Tensor) and base.is_meta and out.untyped_storage()._cdata == base.untyped_storage()._cdata:
             if any(isinstance(value, torch.device) for value in (*args, *kwargs.values())):
                 return out, Rule(Kind.RUN, target)
-            return out, Rule(Kind.VIEW, target, form=form_of(out.shape, out.stride(), out.dtype, False))
+            if out.dtype is not base.dtype or out.is_complex():
+                return out, Rule(Kind.RUN, target)
+            shift = int(out.storage_offset() - base.storage_offset())
+            return out, Rule(Kind.VIEW, target, form=form_of(out.shape, out.stride(), out.dtype, False), shift=shift)
         if out.untyped_storage()._cdata in self.addresses:
             return out, Rule(Kind.RUN, target)
         stride = eager_strides(target, out, (*args, *kwargs.values()))

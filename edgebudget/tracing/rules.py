@@ -16,7 +16,7 @@ _MAX_LEARNED = 200_000  # bounds memory in a long-lived process; all of torchvis
 class Kind(Enum):
     FRESH = 0  # one new tensor with memory of its own
     SAME = 1  # one of the arguments: in-place operators, and casts or dropouts that do nothing
-    VIEW = 2  # a new tensor over the memory of the first argument: run it, and all else is known
+    VIEW = 2  # a new tensor over the memory of the first argument
     RUN = 3  # several outputs, moves between devices: run it
 
 
@@ -39,6 +39,7 @@ class Rule(NamedTuple):
     mutates: bool = False  # SAME: a new value, or nothing at all
     form: Form = Form(0, (), (), torch.float32, "float32")
     nbytes: int = 0  # FRESH: of its storage
+    shift: int = 0  # VIEW: elements from where its base begins to where it does
 
 
 class Tag(NamedTuple):
@@ -55,6 +56,7 @@ class Learned(dict[tuple[object, ...], T]):
 
     _all: ClassVar[list["Learned[object]"]] = []
     _under: ClassVar[torch.dtype] = torch.get_default_dtype()
+    learnings: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,6 +65,7 @@ class Learned(dict[tuple[object, ...], T]):
     def remember(self, key: tuple[object, ...], value: T) -> None:
         if len(self) < _MAX_LEARNED:
             self[key] = value
+            Learned.learnings += 1
 
     @classmethod
     def forget_other_defaults(cls) -> None:
@@ -87,6 +90,18 @@ def form_of(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype,
         number = len(_FORMS) + 1
         form = _FORMS[key] = Form(-number if real else number, tuple(shape), tuple(stride), dtype, name_of(dtype))
     return form
+
+
+_REFS: list[Ref] = []
+
+
+def ref_to(tensor: int) -> Ref:
+    """Return the one `Ref` to a tensor's id; making one anew takes six times as long."""
+    try:
+        return _REFS[tensor]
+    except IndexError:
+        _REFS.extend(Ref(i) for i in range(len(_REFS), 2 * tensor + 64))
+        return _REFS[tensor]
 
 
 def constant_of(value: object) -> Arg:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from edgebudget.errors import CalibrationError
+from edgebudget.validation.board_questions import Of
 from edgebudget.verdict import Decision
 
 Ending = Literal["finished", "slowed", "killed"]
@@ -22,7 +23,7 @@ class Case:
     """One model on one board with so much RAM available, and how that ended.
 
     `profile` is the device whose core and RAM the board has. `factor` is the share that was meant to be available, of
-    the raw peak or of what of it has to stay in RAM; `available_bytes` what the kernel said was (`MemAvailable`) before
+    one of the model's sizes (`board_questions.Of`); `available_bytes` what the kernel said was (`MemAvailable`) before
     the process started.
     """
 
@@ -33,7 +34,7 @@ class Case:
     profile: str
     core: str
     ram_bytes: int
-    of: Literal["peak", "kept"]
+    of: Of
     factor: float
     available_bytes: int
     exit_code: int

@@ -1,15 +1,16 @@
-"""Asks a board's kernel about verdicts: `python -m edgebudget.validation.verify_verdicts FILE ARTEFACTS`.
+"""Asks a board's kernel about verdicts: `python -m edgebudget.validation.verify_verdicts FOLDER ARTEFACTS [PART]`.
 
 Each model runs on an emulated board with the RAM of a real one, of which so much is taken away that what is left lies
-above, at and below the predicted peak. Can be stopped and started again: what FILE holds is not run again.
+just above, within and just below the predicted interval. Can be stopped and started again: what FOLDER holds is not
+asked again.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.errors import MeasurementError
@@ -21,47 +22,14 @@ from edgebudget.measure.boards.machine import Hardware, JobTimeoutError
 from edgebudget.measure.interface import Failure, Subject
 from edgebudget.measure.kept import KeptArtefacts
 from edgebudget.measure.preparation import Prepared
-from edgebudget.measure.suite import SUITE
 from edgebudget.profiles import load_profile
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.board_cases import Case, Verified, boards_of, confusion_table, parse_cases, to_json_line
+from edgebudget.validation.board_questions import QUESTIONS, Of, Part, Question
 from edgebudget.verdict import check, kept_bytes
 
-BUDGETS: tuple[tuple[Literal["peak", "kept"], float], ...] = (("peak", 1.3), ("kept", 0.88), ("peak", 1.0))
-"""What is made available: the raw peak and a margin, less than what has to stay in RAM, and just the peak."""
 CASE_SECONDS = 300.0
-
-_BOARDS = {
-    "raspberrypi-zero-2-w": "mobilenet_v2 mobilenet_v2:int8 resnet18:int8 timm:mobilenetv4_conv_small"
-    " mobilenet_v3_small timm:lcnet_050 edgebudget.measure.zoo:lstm_cells",
-    "raspberrypi-4b-1gb": "timm:efficientnet_lite0 mnasnet0_5 timm:tinynet_e mobilenet_v3_large squeezenet1_1"
-    " timm:fbnetc_100 resnet18",
-    "raspberrypi-4b-2gb": "shufflenet_v2_x0_5 timm:mobilenetv2_050 timm:hardcorenas_a lraspp_mobilenet_v3_large"
-    " timm:efficientnet_lite0:int8 mobilenet_v3_large:int8 resnet18:int8",
-}
-RUNTIME = "executorch-xnnpack"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A model in a dtype on the board of a profile, with a share of its raw peak available."""
-
-    profile: str
-    subject: Subject
-    of: Literal["peak", "kept"]
-    factor: float
-
-
-def questions() -> Iterator[Question]:
-    """Yield every question, the two that a verdict must not get wrong of every model first."""
-    inputs = {entry.model: entry.inputs for entry in SUITE}
-    for budgets in (BUDGETS[:2], BUDGETS[2:]):
-        for profile, names in _BOARDS.items():
-            for name in names.split():
-                model, dtype = (name.removesuffix(":int8"), "int8") if name.endswith(":int8") else (name, "float32")
-                for of, factor in budgets:
-                    yield Question(profile, Subject(model, inputs[model], RUNTIME, dtype), of, factor)
 
 
 def with_budget(profile: DeviceProfile, budget_bytes: int) -> DeviceProfile:
@@ -88,19 +56,24 @@ def verified(cases: Sequence[Case], calibrations: Calibrations | None = None) ->
     return tuple(found)
 
 
-def run(path: Path, artefacts: Path) -> Iterator[Case]:
-    """Run what `path` does not hold yet, append a line to it after each, and yield the cases."""
+def cases_file(folder: Path, part: Part) -> Path:
+    """Return where `folder` holds the cases of a part."""
+    return folder / f"verdicts_{part}.jsonl"
+
+
+def run(questions: Iterable[Question], path: Path, artefacts: Path) -> Iterator[Case]:
+    """Ask what `path` does not hold yet, append a line to it after each, and yield the cases."""
     held = parse_cases(path.read_text(encoding="utf-8"), str(path)) if path.exists() else ()
     done = {Question(c.profile, Subject(c.model, c.inputs, c.runtime, c.dtype), c.of, c.factor) for c in held}
-    left = [question for question in questions() if question not in done]
+    left = [question for question in questions if question not in done]
     path.parent.mkdir(parents=True, exist_ok=True)
-    for name in dict.fromkeys(question.profile for question in left):
+    for name, asked in groupby(left, key=lambda question: question.profile):
         profile = load_profile(name)
         hardware = Hardware(profile.cpu.cores[0], profile.memory.ram_bytes)
         with ExitStack() as stack:
             kept = stack.enter_context(KeptArtefacts(artefacts))
             board = stack.enter_context(EmulatedBoard(hardware, print))
-            for question in (q for q in left if q.profile == name):
+            for question in asked:
                 prepared = kept.prepared(question.subject)
                 if isinstance(prepared, Failure):
                     print(f"{question.subject.model}: {prepared.reason}")
@@ -115,14 +88,25 @@ def run(path: Path, artefacts: Path) -> Iterator[Case]:
                 yield case
 
 
+def _sizes(made: MemoryEstimate, profile: DeviceProfile) -> Mapping[Of, int]:
+    assert not isinstance(made.layout, Unsupported)
+    result = check(made, profile)
+    assert result.peak_low_bytes is not None
+    assert result.peak_high_bytes is not None
+    return {
+        "peak": made.raw_peak_bytes,
+        "kept": kept_bytes(made.layout),
+        "low": result.peak_low_bytes,
+        "high": result.peak_high_bytes,
+    }
+
+
 def _asked(question: Question, profile: DeviceProfile, prepared: Prepared, board: EmulatedBoard) -> Case:
     subject = question.subject
     backend = BACKENDS.get(subject.backend)
     graph = traced(subject.model, subject.inputs)
     made = estimate(graph, dtype=subject.dtype, runtime=subject.backend, target=profile.target)
-    assert not isinstance(made.layout, Unsupported)
-    whole_bytes = made.raw_peak_bytes if question.of == "peak" else kept_bytes(made.layout)
-    wanted_bytes = int(whole_bytes * question.factor)
+    wanted_bytes = int(_sizes(made, profile)[question.of] * question.factor)
     board.switched_on()
     where = board.provenance(backend)
     available_bytes, code, killed, seconds, faults, refaulted = wanted_bytes, 0, False, CASE_SECONDS, 0, 0
@@ -150,15 +134,16 @@ def _asked(question: Question, profile: DeviceProfile, prepared: Prepared, board
     )  # fmt: skip
 
 
-def main(file: str, artefacts: str) -> None:
-    """Run all that is left, a line on stdout each, and print the table of all."""
-    path = Path(file)
-    for case in run(path, Path(artefacts)):
-        asked = f"{case.core} {case.model} {case.dtype}, {case.factor} of {case.of}"
-        print(f"{asked}: {case.available_bytes:,} bytes available, {case.ending}", flush=True)
-    cases = parse_cases(path.read_text(encoding="utf-8"), file)
-    print(f"{len(cases)} cases: {boards_of(cases)}\n\n{confusion_table(verified(cases))}")
+def main(folder: str, artefacts: str, *parts: Part) -> None:
+    """Ask all that is left of `parts`, by default of every one, a line on stdout each, and print the table of each."""
+    for part in parts or tuple(QUESTIONS):
+        path = cases_file(Path(folder), part)
+        for case in run(QUESTIONS[part], path, Path(artefacts)):
+            asked = f"{case.core} {case.model} {case.dtype}, {case.factor} of {case.of}"
+            print(f"{asked}: {case.available_bytes:,} bytes available, {case.ending}", flush=True)
+        cases = parse_cases(path.read_text(encoding="utf-8"), str(path))
+        print(f"{part}, {len(cases)} cases: {boards_of(cases)}\n\n{confusion_table(verified(cases))}")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(*sys.argv[1:])  # type: ignore[arg-type]  # an unknown part is a KeyError: this is for who keeps the data

@@ -20,6 +20,7 @@ SCRATCH_BYTES = 4 << 30
 """The drive that a board copies its input to; a file with holes, of which only what is written takes space."""
 
 _SIGN = "@edgebudget "
+_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +152,11 @@ class Machine:
         ]  # fmt: skip
 
     def _expect(self, what: str, timeout_seconds: float) -> str:
-        """Wait for the agent's line that starts with `what`, and return the rest of it."""
-        deadline = time.monotonic() + timeout_seconds
+        """Wait for the agent's line that starts with `what`, and return the rest of it.
+
+        Time is counted in what was waited for: when a shell stops this process, it stops the board with it.
+        """
+        left_seconds = timeout_seconds
         assert self._process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
@@ -164,7 +168,12 @@ class Machine:
                     if said.startswith(what):
                         return said.removeprefix(what).strip()
                     continue
-                if not selector.select(max(0.0, deadline - time.monotonic())):
+                started = time.monotonic()
+                said_more = selector.select(max(0.0, min(left_seconds, _WAIT_SECONDS)))
+                left_seconds -= min(time.monotonic() - started, _WAIT_SECONDS)
+                if not said_more:
+                    if left_seconds > 0:
+                        continue
                     self._process.kill()
                     raise JobTimeoutError(f"The board did not answer within {timeout_seconds:.0f} s.")
                 data = os.read(self._process.stdout.fileno(), 65536)

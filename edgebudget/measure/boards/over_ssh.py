@@ -42,7 +42,7 @@ _GUARDED = (
 class BoardOverSsh:
     """A machine that `ssh DESTINATION` reaches without a password. `tell` hears what takes time.
 
-    What it gets lies in a folder of its own below /tmp and is removed at the end. ONNX Runtime is the one that is
+    What it gets lies in a temporary folder of its own and is removed at the end. ONNX Runtime is the one that is
     installed there; ExecuTorch's libraries are brought along, in the version that is installed here.
     """
 
@@ -60,7 +60,7 @@ class BoardOverSsh:
             control = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgebudget-ssh-"))) / "connection"
             shared = ["-o", "ControlMaster=auto", "-o", f"ControlPath={control}", "-o", "ControlPersist=60"]
             self._ssh = [ssh, *_OPTIONS, *shared, *self._destination]
-            self._folder = self._said("mktemp -d /tmp/edgebudget-XXXXXX")
+            self._folder = self._said("mktemp -d -t edgebudget-XXXXXX")
             stack.callback(self._leave)
             self._send(Path(__file__).parent / "guest" / FACTS, FACTS)
             self._facts = parse_facts(self._said(f"sh {self._folder}/{FACTS}"))

@@ -57,5 +57,4 @@ def _installed(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        extra = "executorch" if package == "executorch" else "onnxruntime"
-        raise MissingExtraError(package, extra, "A board, which runs the version that is installed here,") from None
+        raise MissingExtraError(package, "boards", "A board, which runs the version that is installed here,") from None
