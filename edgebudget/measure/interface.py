@@ -191,6 +191,11 @@ class Measurement:
         of its processes."""
         return median_low(peaks.inference_bytes for peaks in self.observation.process_peaks)
 
+    @property
+    def process_peaks_bytes(self) -> tuple[int, ...]:
+        """The high-water mark of each process, over what was resident before."""
+        return tuple(max(peaks.load_bytes, peaks.inference_bytes) for peaks in self.observation.process_peaks)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
