@@ -48,7 +48,11 @@ def section(module: str, arguments: list[str]) -> list[str]:
         said = (late.stdout or b"").decode().splitlines()
         return [*said, "", f"Stopped after {SECONDS} s."]
     if done.returncode:
-        return [*done.stdout.splitlines(), "", f"Failed: {done.stderr.strip().splitlines()[-1:]}"]
+        return [
+            *done.stdout.splitlines(),
+            "",
+            f"Failed with {done.returncode}: {done.stderr.strip().rpartition(chr(10))[2]}",
+        ]
     return done.stdout.splitlines()
 
 

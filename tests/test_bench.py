@@ -18,4 +18,4 @@ def test_what_is_measured_stands_at_the_top(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_one_that_fails_says_so() -> None:
-    assert bench.section("tests.no_such_benchmark", [])[-1].startswith("Failed: ")
+    assert bench.section("tests.no_such_benchmark", [])[-1].startswith("Failed with 1: ")
