@@ -62,7 +62,7 @@ samples: $(VENV)/.installed-dev ## Write the samples of every report under repor
 	$(BIN)/python -m tests.samples
 
 bench: $(VENV)/.installed-dev ## Times beside torchinfo, torch.export and ExecuTorch, to reports/bench.md [ARGS=folder of minimalloc CSVs]
-	$(BIN)/python -m tests.bench $(ARGS) | tee reports/bench.md
+	$(BIN)/python -m tests.bench reports/bench.md $(ARGS)
 
 test: $(VENV)/.installed-dev ## The whole test suite
 	$(BIN)/python -m pytest -m "not slow and not board" $(ARGS)

@@ -68,22 +68,22 @@ def recorded_measurements(part: str) -> tuple[Measurement, ...]:
 
 def read_measurements(paths: Iterable[Path]) -> tuple[Measurement, ...]:
     """Return the measurements in JSON-lines files; raises CalibrationError with the file and the line."""
-    found: list[Measurement] = []
-    for path in paths:
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise CalibrationError(
-                f"The measurements {path} cannot be read: {reason}.", "Give a file that 'edgebudget measure' wrote."
-            ) from error
-        found += parse_measurements(text, str(path))
-    return tuple(found)
+    return tuple(found for path in paths for found in parse_measurements(_text(path), str(path)))
 
 
 def read_gpu_measurements(paths: Iterable[Path]) -> tuple[CudaMeasurement, ...]:
     """Return the measurements of GPUs in JSON-lines files; raises CalibrationError with the file and the line."""
-    return tuple(found for path in paths for found in parse_cuda(path.read_text("utf-8"), str(path)))
+    return tuple(found for path in paths for found in parse_cuda(_text(path), str(path)))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise CalibrationError(
+            f"The measurements {path} cannot be read: {reason}.", "Give a file that 'edgebudget measure' wrote."
+        ) from error
 
 
 def recorded_gpu_measurements() -> tuple[CudaMeasurement, ...]:

@@ -37,16 +37,19 @@ def processor_seconds(*command: str, times: int = TIMES) -> float:
 
 def commands() -> None:
     python = sys.executable
-    empty = processor_seconds(python, "-c", "pass")
     framework = processor_seconds(python, "-c", "import typer, typer._adapters")
-    print("| command | seconds | of which Python and its command line library | aim |\n|---|--:|--:|--:|")
+    print(f"Python and its command line library alone: {framework:.2f} s.\n\n| command | seconds |\n|---|--:|")
+    longest = 0.0
     for words in (["--help"], ["devices", "list"], ["devices", "show", "raspberrypi"]):
         taken = processor_seconds(*OWN, *words)
-        print(f"| `edgebudget {' '.join(words)}` | {taken:.2f} | {max(framework, empty):.2f} | 0.25 |", flush=True)
+        longest = max(longest, taken)
+        print(f"| `edgebudget {' '.join(words)}` | {taken:.2f} |", flush=True)
+    print(f"=> a command that needs no model, at most | {longest:.2f} s | 0.25 s")
     bare = processor_seconds(python, "-c", "import torch, torchvision")
     own = processor_seconds(*OWN, "check", "mobilenet_v2", "--device", "raspberrypi")
-    print(f"\n`import torch, torchvision`: {bare:.2f} s; `check mobilenet_v2 --device raspberrypi`: {own:.2f} s,")
-    print(f"{own / bare:.2f} times the imports (aim 1.15).")
+    print(f"| `python -c 'import torch, torchvision'` | {bare:.2f} |")
+    print(f"| `edgebudget check mobilenet_v2 --device raspberrypi` | {own:.2f} |")
+    print(f"=> one `check`, times the bare imports that it needs | {own / bare:.2f} | 1.15")
 
 
 def zoo() -> None:
@@ -54,19 +57,18 @@ def zoo() -> None:
     import torchvision
 
     from edgebudget.calibration.store import load_calibrations
-    from edgebudget.pipeline import Request, check_model, resolve_asked
+    from edgebudget.pipeline import Checked, Request, check_model, resolve_asked
 
     warnings.simplefilter("ignore")
     request = Request(resolve_asked(["all"]), calibrations=load_calibrations(None))
     check_model("alexnet", request)  # imports and files that are read once are nobody's work
     start = time.process_time()
     names = torchvision.models.list_models(torchvision.models)
-    count = sum(len(check_model(name, request).results) for name in names)
+    done = [check_model(name, request) for name in names]
     taken = time.process_time() - start
-    print(
-        f"\n{len(names)} models of torchvision x {len(request.devices)} devices x their options: {count:,} verdicts in"
-    )
-    print(f"{taken:.1f} s in one process after its imports (aim 12 s).")
+    count = sum(len(one.results) for one in done if isinstance(one, Checked))
+    print(f"\n{len(names)} models on {len(request.devices)} devices: {count:,} verdicts in {taken:.1f} s.")
+    print(f"=> torchvision's {len(names)} classification models x 3 dtypes x all profiles | {taken:.1f} s | 12 s")
 
 
 def transformer() -> None:
@@ -77,10 +79,8 @@ def transformer() -> None:
             [sys.executable, "-c", RUN, f"{path}:seventy"], cwd=ROOT, capture_output=True, text=True, check=True
         )
     seconds, nbytes, numels, _ = json.loads(done.stdout)
-    print(
-        f"\nA transformer of {numels[0]:,} parameters: {seconds:.1f} s and {nbytes / 2**20:.0f} MiB over `import torch`"
-    )
-    print("(aim 10 s and 300 MB).")
+    print(f"\nA transformer of {numels[0]:,} parameters takes {seconds:.1f} s and {nbytes / 2**20:.0f} MiB.")
+    print(f"=> a transformer of 70 billion parameters | {seconds:.1f} s, {nbytes / 1e6:.0f} MB | 10 s, 300 MB")
 
 
 def main() -> None:

@@ -51,11 +51,12 @@ def bench(name: str) -> tuple[float, float, float]:
 def main(names: list[str]) -> None:
     warnings.simplefilter("ignore")
     ratios = []
+    print("| model | first, ms | later, ms | torchinfo, ms | ratio |\n|---|--:|--:|--:|--:|")
     for name in names or MODELS:
         first, later, summary = bench(name)
         ratios.append(first / summary)
-        print(f"{name:24} first {first:7.1f}  later {later:7.1f}  torchinfo {summary:8.1f}  ratio {ratios[-1]:.3f}")
-    print(f"median ratio of the first run {median(ratios):.3f} over {len(ratios)} models")
+        print(f"| {name} | {first:.1f} | {later:.1f} | {summary:.1f} | 1/{summary / first:.0f} |", flush=True)
+    print(f"=> trace and three dtypes beside torchinfo, median of {len(ratios)} | 1/{1 / median(ratios):.0f} | 1/15")
 
 
 if __name__ == "__main__":

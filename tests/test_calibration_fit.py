@@ -70,8 +70,22 @@ def test_known_coefficients_are_recovered_through_noise_and_outliers() -> None:
 def test_the_interval_covers_new_models_as_stated() -> None:
     fitted = fit(made_up(200, noise=0.03, seed=1), ORIGIN, level=0.9)
     fresh = made_up(2000, noise=0.03, seed=2)
-    ratios = [pair.ratio(fitted.coefficients) for pair in fresh]
+    ratios = [pair.ratios(fitted.coefficients)[0] for pair in fresh]
     covered = sum(fitted.low_ratio <= ratio <= fitted.high_ratio for ratio in ratios) / len(ratios)
+    assert covered == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_interval_covers_all_processes_of_new_models_as_stated() -> None:
+    def several(pairs: list[Pair]) -> list[Pair]:
+        peaks = {pair.model: pair.measured_peak_bytes for pair in pairs}
+        return [replace(p, peaks_bytes=tuple(round(peaks[p.model] * f) for f in (0.9, 1.0, 1.2))) for p in pairs]
+
+    pairs = made_up(200, noise=0.03, seed=1)
+    alone, fitted = fit(pairs, ORIGIN, level=0.9), fit(several(pairs), ORIGIN, level=0.9)
+    assert fitted.coefficients == alone.coefficients  # of the median
+    assert (fitted.low_ratio, fitted.high_ratio) == pytest.approx((0.9 * alone.low_ratio, 1.2 * alone.high_ratio), 0.02)
+    ratios = [pair.ratios(fitted.coefficients) for pair in several(made_up(2000, noise=0.03, seed=2))]
+    covered = sum(fitted.low_ratio <= low and high <= fitted.high_ratio for low, high in ratios) / len(ratios)
     assert covered == pytest.approx(0.9, abs=0.02)
 
 

@@ -55,6 +55,20 @@ def test_a_mapped_block_gives_its_pages_back_and_later_ones_of_its_size_do_not()
     assert heap.resident_nbytes > 8 * MIB - 4 * 4096  # what was freed below a live block stays
 
 
+def test_blocks_in_series_stay_apart_until_their_companions_are_freed() -> None:
+    heap = Heap(32 * MIB)
+    blocks = [heap.malloc_in_series(MIB, 64, 32) for _ in range(5)]
+    heap.free(blocks[1])
+    heap.free(blocks[2])  # its companion lies before the block before
+    before = heap.resident_nbytes
+    apart = heap.malloc(2 * MIB)  # the two holes do not join: one more companion lies between
+    assert apart.start > blocks[4].start
+    heap.free(blocks[3])
+    joined = heap.malloc(2 * MIB)
+    assert blocks[0].start < joined.start < blocks[3].start
+    assert heap.resident_nbytes - before < 2 * MIB + 256 * 1024
+
+
 def test_the_top_is_trimmed_once_it_is_twice_the_threshold() -> None:
     heap = Heap(MIB)
     blocks = [heap.malloc(MIB - 4096) for _ in range(4)]

@@ -21,6 +21,7 @@ from edgebudget.measure.interface import (
     Phase,
     Phases,
     ProcessCount,
+    ProcessPeaks,
     Provenance,
     Subject,
 )
@@ -55,7 +56,10 @@ measurements = st.builds(
         settings=st.dictionaries(texts, texts, max_size=3),
     ),
     observation=st.builds(
-        Observation, st.builds(Phases, *[phases] * 4), st.none() | st.builds(AllocatorCount, *[counts] * 3)
+        Observation,
+        st.builds(Phases, *[phases] * 4),
+        st.none() | st.builds(AllocatorCount, *[counts] * 3),
+        st.lists(st.builds(ProcessPeaks, counts, counts), max_size=4).map(tuple),
     ),
     provenance=st.builds(
         Provenance,

@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebudget.planning import (
@@ -193,6 +193,7 @@ def test_an_exact_plan_is_found_or_denied() -> None:
         assert search([], 0, seconds=1) == ArenaPlan((), (), 0)
 
 
+@settings(deadline=None)
 @given(buffers=lifetimes(), alignment=alignments, spare=st.integers(0, 40))
 def test_a_search_finds_what_any_planner_finds(buffers: list[Buffer], alignment: int, spare: int) -> None:
     best = best_plan(buffers, alignment).nbytes
@@ -206,6 +207,7 @@ def test_a_search_finds_what_any_planner_finds(buffers: list[Buffer], alignment:
     assert lower_bound(buffers) <= plan.nbytes <= capacity
 
 
+@settings(deadline=None)
 @given(buffers=lifetimes())
 def test_both_searches_agree(buffers: list[Buffer]) -> None:
     pytest.importorskip("ortools")

@@ -42,12 +42,21 @@ def test_figures_of_different_runtimes_and_dtypes_stay_apart() -> None:
 
 
 def test_a_verdict_is_false_when_the_peak_lies_above_the_interval() -> None:
-    interval = Interval(90, 100, 110)
-    judged = [Judged("net", "x86-64", "pytorch", "float32", measured, interval) for measured in (89, 90, 110, 111)]
+    judged = [judged_of(measured, measured, measured) for measured in (89, 90, 110, 111)]
     assert [one.false_go for one in judged] == [False, False, False, True]
     assert [one.covered for one in judged] == [False, True, True, False]
     (verdicts,) = summarize_verdicts(judged)
     assert (verdicts.count, verdicts.covered, verdicts.false_go) == (4, 2, 1)
+
+
+def judged_of(lowest: int, measured: int, highest: int) -> Judged:
+    return Judged("net", "x86-64", "pytorch", "float32", lowest, measured, highest, Interval(90, 100, 110))
+
+
+def test_a_verdict_has_to_hold_for_every_process_that_was_measured() -> None:
+    judged = [judged_of(89, 100, 110), judged_of(90, 100, 111), judged_of(90, 100, 110)]
+    assert [one.covered for one in judged] == [False, False, True]
+    assert [one.false_go for one in judged] == [False, True, False]
 
 
 def test_tables_name_what_is_in_them() -> None:

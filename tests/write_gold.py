@@ -5,7 +5,7 @@ read before a commit.
 """
 
 from edgebudget.reporters import REPORTERS
-from tests import profile_figures, samples, validated
+from tests import bench, profile_figures, samples, validated
 from tests.handmade import GOLD, REPORT
 
 if __name__ == "__main__":
@@ -13,5 +13,6 @@ if __name__ == "__main__":
         (GOLD / f"report{reporter.suffix}").write_text(reporter.render(REPORT), encoding="utf-8")
     validated.REPORT.write_text(validated.report(), encoding="utf-8")
     validated.README.write_text(validated.readme(), encoding="utf-8")
+    bench.README.write_text(bench.readme(), encoding="utf-8")
     profile_figures.write()
     samples.write_samples()

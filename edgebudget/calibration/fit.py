@@ -41,13 +41,15 @@ SHAPES: Mapping[str, Mapping[str, Groups]] = {
 class Pair:
     """One model: the parts of its estimate by phase, and the process's peak in each phase over the idle runtime.
 
-    Both hold the phases that were measured: inference, and most often loading.
+    Both hold the phases that were measured: inference, and most often loading. `peaks_bytes` are the peaks of all
+    processes of which `measured_bytes` are the medians; empty where there was one.
     """
 
     model: str
     family: str
     parts: Mapping[str, Mapping[str, int]]
     measured_bytes: Mapping[str, int]
+    peaks_bytes: tuple[int, ...] = ()
 
     @property
     def measured_peak_bytes(self) -> int:
@@ -58,9 +60,11 @@ class Pair:
         peaks = [sum(coefficients[p][part] * b for part, b in parts.items()) for p, parts in self.parts.items()]
         return max(1.0, *peaks)
 
-    def ratio(self, coefficients: Mapping[str, Mapping[str, float]]) -> float:
-        """Return the measured over the predicted peak, both from FLOOR_BYTES below nothing."""
-        return (self.measured_peak_bytes + FLOOR_BYTES) / (self.predict(coefficients) + FLOOR_BYTES)
+    def ratios(self, coefficients: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
+        """Return the lowest and the highest measured over the predicted peak, each from FLOOR_BYTES below nothing."""
+        peaks = self.peaks_bytes or (self.measured_peak_bytes,)
+        predicted = self.predict(coefficients) + FLOOR_BYTES
+        return (min(peaks) + FLOOR_BYTES) / predicted, (max(peaks) + FLOOR_BYTES) / predicted
 
 
 Coefficients = dict[str, dict[str, float]]
@@ -85,7 +89,8 @@ def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> 
 
     Non-negative least squares on relative residuals with a soft-L1 loss, in the shape among SHAPES that does best
     on families left out, if any does better than the raw estimate there; the interval is split-conformal over the
-    ratios of measured to predicted peaks of families that were left out. Raises CalibrationError for too few models or
+    ratios of measured to predicted peaks of families that were left out: each end over the outermost of a model's
+    processes, so that it is meant to hold all of them. Raises CalibrationError for too few models or
     families, or a level that so few models cannot support.
     """
     families = sorted({pair.family for pair in pairs})
@@ -104,8 +109,9 @@ def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> 
         error = _held_out(by_family)
         if error.median < held_out.median and error.p95 <= held_out_raw.p95:
             best, held_out, predicted = shape, error, by_family
-    ratios = sorted(pair.ratio(used) for pair, used in predicted)
-    low, high = conformal_bounds(ratios, level)
+    ratios = [pair.ratios(used) for pair, used in predicted]
+    low, _ = conformal_bounds([lowest for lowest, _ in ratios], level)
+    _, high = conformal_bounds([highest for _, highest in ratios], level)
     by_model = predicted if best is None else _left_out(pairs, lambda pair: pair.model, best)
     return Fit(
         runtime=origin.runtime,
@@ -120,7 +126,7 @@ def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> 
         held_out=held_out,
         held_out_raw=held_out_raw,
         leave_one_model_out=_held_out(by_model),
-        coverage=sum(low <= ratio <= high for ratio in ratios) / len(ratios),
+        coverage=sum(low <= lowest and highest <= high for lowest, highest in ratios) / len(ratios),
         measured_on=origin.measured_on,
         measured_from=origin.measured_from,
         measured_to=origin.measured_to,
@@ -160,7 +166,7 @@ def conformal_bounds(ratios: Sequence[float], level: float) -> tuple[float, floa
 
 def digest(pairs: Sequence[Pair]) -> str:
     """Return the SHA-256 of what was measured, the same whatever the order of the models."""
-    lines = sorted(f"{pair.model} {sorted(pair.measured_bytes.items())}" for pair in pairs)
+    lines = sorted(f"{pair.model} {sorted(pair.measured_bytes.items())} {sorted(pair.peaks_bytes)}" for pair in pairs)
     return sha256("\n".join(lines).encode()).hexdigest()
 
 

@@ -57,7 +57,8 @@ def pair_of(measurement: Measurement) -> Pair | None:
         return None
     subject = measurement.subject
     parts = {phase: parts_of(layout, phase) for phase in PHASES if phase in measured}
-    return Pair(f"{subject.model} {' '.join(subject.inputs)}", family_of(subject.model), parts, measured)
+    peaks = tuple(peak - fixed for peak in measurement.process_peaks_bytes) if "load" in measured else ()
+    return Pair(f"{subject.model} {' '.join(subject.inputs)}", family_of(subject.model), parts, measured, peaks)
 
 
 def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[str], None]) -> tuple[Fit, ...]:

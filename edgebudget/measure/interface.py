@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median_low
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -96,12 +97,33 @@ class Artefact:
     settings: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessPeaks:
+    """High-water marks of one process over what was resident before: while loading, and over all runs."""
+
+    load_bytes: int
+    inference_bytes: int
+
+
 @dataclass(frozen=True)
 class Observation:
-    """What a worker printed."""
+    """What a worker printed, and the process peaks of further workers that did the same, each a fresh process.
+
+    The heap is the same in all of them. Which holes malloc can use again is not: that depends on where the system put
+    the process, and on what small blocks it has, down to the length of the model's path.
+    """
 
     phases: Phases
     allocator: AllocatorCount | None = None
+    repeats: tuple[ProcessPeaks, ...] = ()
+
+    @property
+    def process_peaks(self) -> tuple[ProcessPeaks, ...]:
+        """The peaks of every process, the first worker's first."""
+        phases = self.phases
+        before_bytes = phases.baseline.process.resident_bytes
+        runs_bytes = max(phases.first_inference.process.peak_bytes, phases.steady_inference.process.peak_bytes)
+        return (ProcessPeaks(phases.load.process.peak_bytes - before_bytes, runs_bytes - before_bytes), *self.repeats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +182,19 @@ class Measurement:
 
     @property
     def load_process_bytes(self) -> int:
-        """The process's high-water mark while loading, over what was resident before."""
-        phases = self.observation.phases
-        return phases.load.process.peak_bytes - phases.baseline.process.resident_bytes
+        """The process's high-water mark while loading, over what was resident before: the median of its processes."""
+        return median_low(peaks.load_bytes for peaks in self.observation.process_peaks)
 
     @property
     def inference_process_bytes(self) -> int:
-        """The process's high-water mark over all runs, over what was resident before it loaded the model."""
-        phases = self.observation.phases
-        peak_bytes = max(phases.first_inference.process.peak_bytes, phases.steady_inference.process.peak_bytes)
-        return peak_bytes - phases.baseline.process.resident_bytes
+        """The process's high-water mark over all runs, over what was resident before it loaded the model: the median
+        of its processes."""
+        return median_low(peaks.inference_bytes for peaks in self.observation.process_peaks)
+
+    @property
+    def process_peaks_bytes(self) -> tuple[int, ...]:
+        """The high-water mark of each process, over what was resident before."""
+        return tuple(max(peaks.load_bytes, peaks.inference_bytes) for peaks in self.observation.process_peaks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +243,11 @@ class Backend(Protocol):
     @property
     def runs(self) -> int:
         """How often the worker runs the model: at least twice, since the first run differs."""
+        ...
+
+    @property
+    def processes(self) -> int:
+        """How many processes one measurement takes on this machine: several where they differ, one elsewhere."""
         ...
 
     def require(self) -> None:

@@ -18,6 +18,7 @@ from edgebudget.measure.interface import (
     Phase,
     Phases,
     ProcessCount,
+    ProcessPeaks,
     Provenance,
     Subject,
 )
@@ -38,6 +39,7 @@ def to_json_line(measurement: Measurement) -> str:
         "artefact": artefact,
         "phases": asdict(measurement.observation.phases),
         "allocator": asdict(measurement.observation.allocator) if measurement.observation.allocator else None,
+        "repeats": [asdict(peaks) for peaks in measurement.observation.repeats],
         "provenance": asdict(measurement.provenance),
     }
     plain = json.loads(json.dumps(record))
@@ -111,4 +113,5 @@ def _observation(record: Mapping) -> Observation:  # type: ignore[type-arg]
         for name, phase in record["phases"].items()
     }
     allocator = record.get("allocator")
-    return Observation(Phases(**phases), AllocatorCount(**allocator) if allocator else None)
+    repeats = tuple(ProcessPeaks(**peaks) for peaks in record.get("repeats", ()))  # older lines are of one process
+    return Observation(Phases(**phases), AllocatorCount(**allocator) if allocator else None, repeats)

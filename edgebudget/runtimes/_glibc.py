@@ -47,6 +47,7 @@ class Block:
     chunk_nbytes: int
     usable_nbytes: int
     written_nbytes: int  # of a mapped block: how far it was written to
+    companion: tuple[int, int] | None = None  # the small chunk that is freed with it: start and size
 
 
 class Heap:
@@ -69,6 +70,8 @@ class Heap:
         self._free_ends: dict[int, int] = {}  # end -> start
         self._aside: dict[int, int] = {}  # ends of aligned blocks in the cache: size -> how many
         self._aside_full = False
+        self._lead_nbytes = 0  # ends of this size are for companions, while a series of blocks is made
+        self._leads: list[int] = []
         self._touched: list[tuple[int, int]] = []  # stretches below the break that were written to, by address
 
     def malloc(self, nbytes: int, alignment: int = 0, written_nbytes: int | None = None) -> Block:
@@ -93,6 +96,21 @@ class Heap:
         self.write(block, written)
         return block
 
+    def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
+        """Return an aligned block, one of many in a row that are each made and freed with a small one.
+
+        That companion takes the end that the aligned block before was cut from, where it has the size: it lies between
+        two large blocks then, and keeps them apart until its own is freed. The other ends join what is beside them.
+        """
+        companion_chunk = chunk_bytes(companion_nbytes)
+        companion = (self._leads.pop(), companion_chunk) if self._leads else None
+        was_full = self._aside_full
+        self._lead_nbytes, self._aside_full = companion_chunk, True
+        block = self.malloc(nbytes, alignment)
+        self._lead_nbytes, self._aside_full = 0, was_full
+        block.companion = companion
+        return block
+
     def write(self, block: Block, nbytes: int) -> None:
         """Write to the first `nbytes` of `block`: the pages become resident."""
         if block.start >= 0:
@@ -110,9 +128,10 @@ class Heap:
             if self.mapped_from_bytes < block.chunk_nbytes <= MAPPED_AT_MOST_BYTES:
                 self.mapped_from_bytes = block.chunk_nbytes
                 self._trimmed_from_bytes = 2 * block.chunk_nbytes
-            return
-        if self._release(block.start, block.chunk_nbytes) >= CONSOLIDATED_FROM_BYTES:
+        elif self._release(block.start, block.chunk_nbytes) >= CONSOLIDATED_FROM_BYTES:
             self._trim()
+        if block.companion is not None:
+            self._release(*block.companion)
 
     def hold(self, nbytes: int) -> list[Block]:
         """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones."""
@@ -130,7 +149,9 @@ class Heap:
         self._aside_full = True
 
     def _put_aside(self, start: int, size: int) -> None:
-        if not self._aside_full and self._aside.get(size, 0) < CACHED_COUNT:
+        if size == self._lead_nbytes:
+            self._leads.append(start)
+        elif not self._aside_full and self._aside.get(size, 0) < CACHED_COUNT:
             self._aside[size] = self._aside.get(size, 0) + 1
         else:
             self._release(start, size)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edgebudget.dtypes.interface import DtypeOption
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._functional import functionalize
@@ -79,18 +79,30 @@ class _ExecutorchXnnpack:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
-        functional = functionalize(graph)
-        quantization = quantize(graph, functional, options)
-        edge = lower(graph, functional, quantization, element)
-        layout = _lay_out(edge, tiles, X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
-        if not quantization.weights:
-            return layout
-        grouped = "qb4w" in quantization.weights.values()
-        notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
-        return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
+        layouts = _layouts(graph)
+        kernels = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
+        if kernels not in layouts:
+            layouts[kernels] = _layout(graph, option, element, tiles)
+        return replace(layouts[kernels], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
 
 
-def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
+@once_per_graph
+def _layouts(graph: TracedGraph) -> dict[tuple[str, int], MemoryLayout]:
+    return {}
+
+
+def _layout(graph: TracedGraph, option: DtypeOption, element: str, tiles: Tiles) -> MemoryLayout:
+    functional = functionalize(graph)
+    quantization = quantize(graph, functional, option.by_operator(graph))
+    layout = _lay_out(lower(graph, functional, quantization, element), tiles)
+    if not quantization.weights:
+        return layout
+    grouped = "qb4w" in quantization.weights.values()
+    notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
+    return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
+
+
+def _lay_out(edge: EdgeGraph, tiles: Tiles) -> MemoryLayout:
     readers: dict[int, list[EdgeOp]] = {}
     for op in edge.ops:
         for value in dict.fromkeys(op.inputs):
@@ -125,7 +137,7 @@ def _lay_out(edge: EdgeGraph, tiles: Tiles, runtime_bytes: int) -> MemoryLayout:
         load_mapped_bytes=load_mapped,
         inference_mapped_bytes=outside,
         storage_bytes=storage,
-        runtime_bytes=runtime_bytes,
+        runtime_bytes=0,  # the target's, not the program's: lay_out has it
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=tuple([(f"{module}: {name}", nbytes) for module, name, nbytes in timeline]),
         tensors=_tensors(edge, steps, delegates, plan, spans),

@@ -10,13 +10,18 @@ from edgebudget.validation.compare import PROCESS_FLOOR_BYTES
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The measured peak of a process over the idle runtime, and the interval that was given for it."""
+    """The measured peak of a process over the idle runtime, and the interval that was given for it.
+
+    `lowest_bytes` and `highest_bytes` are the outermost of several processes of which `measured_bytes` is the median.
+    """
 
     model: str
     machine: str
     runtime: str
     dtype: str
+    lowest_bytes: int
     measured_bytes: int
+    highest_bytes: int
     interval: Interval
 
     @property
@@ -26,12 +31,12 @@ class Judged:
 
     @property
     def covered(self) -> bool:
-        return self.interval.low_bytes <= self.measured_bytes <= self.interval.high_bytes
+        return self.interval.low_bytes <= self.lowest_bytes and self.highest_bytes <= self.interval.high_bytes
 
     @property
     def false_go(self) -> bool:
-        """Whether some budget would have been called enough that was not: the peak lies above the interval."""
-        return self.measured_bytes > self.interval.high_bytes
+        """Whether some budget would have been called enough that was not: a process's peak lies above it."""
+        return self.highest_bytes > self.interval.high_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,16 +53,25 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
         if isinstance(made.layout, Unsupported) or not has_process(measurement):
             continue
         layout = replace(made.layout, runtime_bytes=0)
-        peak_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
+        peaks_bytes = measurement.process_peaks_bytes
+        measured_bytes = max(measurement.load_process_bytes, measurement.inference_process_bytes)
         if measurement.observation.allocator is not None:  # it built its model, and loaded no file
             layout = replace(layout, load_heap_bytes=0)
-            peak_bytes = measurement.inference_process_bytes
+            measured_bytes = measurement.inference_process_bytes
+            peaks_bytes = (measured_bytes,)
         isa = measurement.provenance.isa
         calibration = calibrations.find(made.runtime, made.dtype, isa)
         interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
-        measured_bytes = peak_bytes - fixed_bytes(measurement, made.layout)
-        if measured_bytes <= 0:
+        fixed = fixed_bytes(measurement, made.layout)
+        if measured_bytes <= fixed:
             continue
         yield Judged(
-            measurement.subject.model, machine_of(measurement), made.runtime, made.dtype, measured_bytes, interval
+            measurement.subject.model,
+            machine_of(measurement),
+            made.runtime,
+            made.dtype,
+            min(peaks_bytes) - fixed,
+            measured_bytes - fixed,
+            max(peaks_bytes) - fixed,
+            interval,
         )

@@ -22,6 +22,7 @@ class ExecutorchPortable:
     runs_on = RUNS_ON
     worker = WORKER
     runs = 2  # its kernels keep nothing from run to run, and are slow
+    processes = 1
 
     def require(self) -> None:
         """Raise MissingExtraError without the package executorch."""

@@ -24,6 +24,7 @@ class ExecutorchXnnpack:
     runs_on = RUNS_ON
     worker = WORKER
     runs = 3
+    processes = 1
 
     def require(self) -> None:
         """Raise MissingExtraError without the package executorch."""

@@ -24,6 +24,7 @@ class OnnxRuntime:
     runs_on = ("onnxruntime", "numpy")
     worker = "python, onnxruntime and numpy imported before the baseline"
     runs = 3
+    processes = 5
 
     def require(self) -> None:
         """Raise MissingExtraError without onnxruntime, onnx or onnxscript."""

@@ -19,6 +19,7 @@ class PytorchCpu:
     runs_on = ("torch",)
     worker = "python, torch imported before the baseline"
     runs = 3
+    processes = 1
 
     def require(self) -> None:
         """Nothing beyond torch, which the package depends on; quantizing asks for torchao where it is done."""

@@ -500,7 +500,10 @@ class Lowering(Builder):
         self.emit(op, "TopK", [inputs[0], self.constant((1,))])
 
     def _addcmul(self, op: Op, inputs: Sequence[int]) -> None:
-        product = self.step(op, "Mul", inputs[1:3], self.spec_shape(op))
+        factor = inputs[1]
+        if self.graph.values[factor].constant:  # aten_addcmul (onnxscript) multiplies it by `value`, which is folded
+            factor = self.constant(self.shape(factor), self.itemsize(op))
+        product = self.step(op, "Mul", [factor, inputs[2]], self.spec_shape(op))
         self.emit(op, "Add", [inputs[0], product])
 
 
