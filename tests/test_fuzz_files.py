@@ -74,7 +74,7 @@ KINDS = {
     ),
     "measurements.jsonl": Kind(("validate", "--data", "FILE", "-q"), lambda: first_line(DATA / "build.jsonl")),
     "cuda.jsonl": Kind(("validate", "--data", "FILE", "-q"), lambda: to_json_line(sample(subject())).encode() + b"\n"),
-    "mixed.yaml": Kind((*CHECK, "--dtype", "FILE"), lambda: b"default: int8\nmodules:\n  'classifier*': float32\n"),
+    "mixed.yaml": Kind((*CHECK, "--dtype", "FILE"), lambda: b"default: int8\nmodules:\n  '*': float32\n"),
     "edgebudget.yaml": Kind(
         ("check", "-q", "--format", "text"),
         lambda: (

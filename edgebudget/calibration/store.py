@@ -68,7 +68,7 @@ def parse_fits(
         document = json.loads(text)
         validate(document, where)
         return tuple(_fits(document))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CalibrationError(
             f"{where}: not a calibration of this version: {type(error).__name__} {error}.",
             "Write it again with 'edgebudget calibrate'.",

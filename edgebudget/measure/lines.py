@@ -25,8 +25,9 @@ def records(text: str, where: str, schema: Path) -> Iterator[Mapping]:  # type: 
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
-            raise CalibrationError(f"{where}:{number}: not JSON ({error}).", _REMEDY) from None
+        except (ValueError, RecursionError) as error:
+            reason = "nested too deeply" if isinstance(error, RecursionError) else error
+            raise CalibrationError(f"{where}:{number}: not JSON ({reason}).", _REMEDY) from None
         wrong = fault(record, schema)
         if wrong:
             raise CalibrationError(f"{where}:{number}: {wrong}.", _REMEDY)

@@ -35,7 +35,8 @@ class Call:
 def record_calls(model: nn.Module) -> Iterator[list[Call]]:
     """Yield a list that fills with the calls of `model`'s modules while it runs, parents before children.
 
-    A module that stands in several places goes by the first of its paths. A call that fails leaves nothing.
+    A module that stands in several places goes by the first of its paths. A call that fails leaves nothing. Where the
+    model runs several times, as it does while a trace learns, the last counts.
     """
     paths: Mapping[int, str] = {id(module): path for path, module in model.named_modules()}
     begun: list[Call | None] = []
@@ -43,6 +44,8 @@ def record_calls(model: nn.Module) -> Iterator[list[Call]]:
     calls: list[Call] = []
 
     def begin(module: nn.Module, args: object) -> None:
+        if module is model and not open_calls:
+            begun.clear()
         if id(module) in paths:
             open_calls.append((id(module), len(begun)))
             begun.append(None)

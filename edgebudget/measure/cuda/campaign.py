@@ -100,7 +100,7 @@ def recorded(path: Path) -> frozenset[Subject]:
             try:
                 record = json.loads(line)
                 subject = Subject(record["model"], tuple(record["inputs"]), record["backend"], record["dtype"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 raise CalibrationError(
                     f"{each}:{number}: not a measurement of a GPU.", "Delete the line, or write to another file."
                 ) from None

@@ -121,7 +121,7 @@ def is_cuda(line: str) -> bool:
     """Whether a line of measurements is one of a GPU; what is no JSON object is not."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(record, dict) and record.get("backend") == BACKEND
 
