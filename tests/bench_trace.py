@@ -1,6 +1,7 @@
 """How long tracing and estimating take beside `torchinfo.summary`: `python -m tests.bench_trace [MODEL ...]`.
 
-Prints a line a model (best of five, milliseconds) and the median ratio. Not a test: times depend on the machine.
+Prints a line a model and the median ratios, of the first trace in the process, in which torch works out what operators
+return, and of the best of five later ones. Not a test: times depend on the machine.
 """
 
 import sys
@@ -50,13 +51,17 @@ def bench(name: str) -> tuple[float, float, float]:
 
 def main(names: list[str]) -> None:
     warnings.simplefilter("ignore")
-    ratios = []
-    print("| model | first, ms | later, ms | torchinfo, ms | ratio |\n|---|--:|--:|--:|--:|")
+    first_ratios, later_ratios = [], []
+    print("| model | first, ms | later, ms | torchinfo, ms | first | later |\n|---|--:|--:|--:|--:|--:|")
     for name in names or MODELS:
         first, later, summary = bench(name)
-        ratios.append(first / summary)
-        print(f"| {name} | {first:.1f} | {later:.1f} | {summary:.1f} | 1/{summary / first:.0f} |", flush=True)
-    print(f"=> trace and three dtypes beside torchinfo, median of {len(ratios)} | 1/{1 / median(ratios):.0f} | 1/15")
+        first_ratios.append(first / summary)
+        later_ratios.append(later / summary)
+        ratios = f"{first / summary:.2f} | {later / summary:.3f}"
+        print(f"| {name} | {first:.1f} | {later:.1f} | {summary:.1f} | {ratios} |", flush=True)
+    of = f"trace and three dtypes, times torchinfo's, median of {len(later_ratios)}"
+    print(f"=> {of} | {median(later_ratios):.3f} | 0.067")
+    print(f"=> {of}, first in the process | {median(first_ratios):.2f} | -")
 
 
 if __name__ == "__main__":
