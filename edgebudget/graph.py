@@ -37,10 +37,11 @@ class Role(StrEnum):
     @property
     def is_weight(self) -> bool:
         """Whether the bytes come with the model's file."""
-        return self is _PARAMETER or self is _BUFFER or self is _CONSTANT
+        return self in _WEIGHTS
 
 
-_PARAMETER, _BUFFER, _CONSTANT, _INPUT, _ACTIVATION = Role
+_WEIGHTS = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
+_PARAMETER, _BUFFER = Role.PARAMETER, Role.BUFFER  # looked up in the enum, each takes twice as long
 
 
 class Ref(int):
@@ -160,12 +161,12 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple([s for s in self.storages if (role := s[3]) is _PARAMETER or role is _BUFFER or role is _CONSTANT])
+        return tuple([s for s in self.storages if s[3] in _WEIGHTS])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple([s for s in self.storages if (role := s[3]) is _ACTIVATION or role is _INPUT])
+        return tuple([s for s in self.storages if s[3] not in _WEIGHTS])
 
     @cached_property
     def parameter_numel(self) -> int:

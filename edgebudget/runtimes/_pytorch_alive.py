@@ -1,9 +1,11 @@
 """What eager PyTorch holds at each operator: rows of numbers, since every dtype option sums over all storages again."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from edgebudget.graph import ITEMSIZE, TracedGraph, once_per_graph
+from edgebudget.runtimes.interface import LiveTensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,3 +50,9 @@ def lifetimes(graph: TracedGraph) -> Lifetimes:
     rows = [[s[0] for s in graph.activations], numel, *[[s[at] for s in graph.activations] for at in (5, 6)]]
     ids, numels, born, dies = np.array(rows, dtype=np.int64)
     return Lifetimes(steps, weights, ids, np.clip(born, 0, steps), np.minimum(dies, steps - 1), numels)
+
+
+def live_tensors(graph: TracedGraph, nbytes: Sequence[int]) -> Iterator[LiveTensor]:
+    """Yield the activations of `graph`, with the operators at which they are held first and last."""
+    end = max(len(graph.ops), 1) - 1
+    return (LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations)

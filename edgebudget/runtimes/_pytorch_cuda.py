@@ -4,16 +4,16 @@ What is known is the tensors. Kernels on a GPU take scratch of their own (cuDNN 
 which depends on the chip and is left to measurements: the operators that take some are named as not modelled.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph
-from edgebudget.planning import live_bytes
 from edgebudget.runtimes._cuda_allocator import Block, CachingAllocator
+from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_torchao import hold
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp
+from edgebudget.runtimes.interface import MemoryLayout, PeakOp
 
 _SCRATCH = frozenset({
     "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "conv_transpose1d", "conv_transpose2d",
@@ -65,6 +65,8 @@ def _phases(load_bytes: int, inference: Mapping[str, int]) -> Mapping[str, Mappi
 
 def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
     """Return what `graph` takes under `option`, each operator's results made before what it ends is dropped. Pure."""
+    import numpy as np
+
     nbytes = hold(option, graph).total_nbytes
     allocator = CachingAllocator()
     for storage in graph.weights:
@@ -85,7 +87,7 @@ def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
             peak, at = allocator.allocated_bytes, step
         for i in dies.get(step, []):
             allocator.release(held.pop(i, None))
-    curve = live_bytes(_lifetimes(graph, nbytes), steps)
+    curve = lifetimes(graph).alive(np.array(nbytes, dtype=np.int64)).tolist()
     return CudaFootprint(
         load_allocated_bytes=load_allocated,
         load_reserved_bytes=load_reserved,
@@ -109,12 +111,12 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int)
     alive_peak = max(found.curve)
     at_alive_peak = found.curve.index(alive_peak)
     op = graph.ops[found.at] if graph.ops else None
-    tensors = [LiveTensor(*lifetime) for lifetime in _lifetimes(graph, nbytes)]
+    tensors = tuple(live_tensors(graph, nbytes))
     return MemoryLayout(
         activation_lower_bound_bytes=alive_peak,
         activation_bytes=found.allocated_peak_bytes - found.load_allocated_bytes,
         activation_total_bytes=sum([tensor.nbytes for tensor in tensors]),
-        activation_peak_numel=sum([s.numel for s in graph.activations if s.born <= at_alive_peak <= s.dies]),
+        activation_peak_numel=lifetimes(graph).numel_alive(at_alive_peak),
         workspace_bytes=found.reserved_peak_bytes - found.allocated_peak_bytes,
         load_heap_bytes=max(2 * weights, found.load_reserved_bytes),
         inference_heap_bytes=found.reserved_peak_bytes,
@@ -124,14 +126,8 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int)
         runtime_bytes=runtime_bytes,
         peak_op=PeakOp(found.at, op.target if op else "", op.module if op else ""),
         timeline=tuple(zip(graph.labels, found.curve, strict=False)),
-        tensors=tuple(tensors),
+        tensors=tensors,
         unmodelled_ops=tuple(sorted({op.target for op in graph.ops if op.name in _SCRATCH})),
         notes=(_NOTE,),
         held=assigned,
     )
-
-
-def _lifetimes(graph: TracedGraph, nbytes: Sequence[int]) -> list[tuple[str, int, int, int]]:
-    """Return of each activation its name and size, and the first and last operator at which it is held."""
-    end = max(len(graph.ops), 1) - 1
-    return [(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations]

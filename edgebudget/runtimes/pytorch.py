@@ -6,14 +6,14 @@ from functools import partial
 
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph
-from edgebudget.runtimes._pytorch_alive import lifetimes
+from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
 from edgebudget.runtimes._pytorch_cuda import lay_out_on_cuda
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
+from edgebudget.runtimes.interface import MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
 RUNTIME_BYTES = 238_780_416
@@ -97,7 +97,7 @@ class _PyTorch:
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=OnDemand(partial(_timeline, graph, with_scratch.tolist())),
-            tensors=OnDemand(partial(_tensors, graph, held.total_nbytes)),
+            tensors=OnDemand(partial(live_tensors, graph, held.total_nbytes)),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,
@@ -106,11 +106,6 @@ class _PyTorch:
 
 def _timeline(graph: TracedGraph, curve: Sequence[int]) -> Iterator[tuple[str, int]]:
     return zip(graph.labels, curve, strict=False)
-
-
-def _tensors(graph: TracedGraph, nbytes: Sequence[int]) -> Iterator[LiveTensor]:
-    end = max(len(graph.ops), 1) - 1
-    return (LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations)
 
 
 RUNTIME = _PyTorch()
