@@ -95,7 +95,15 @@ def channel_block(target: Target) -> int:
 def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
-    session = Session(program.graph, order, program.exported, program.folds, program.reordered, arm=program.arm)
+    session = Session(
+        program.graph,
+        order,
+        program.exported,
+        program.folds,
+        program.rescaled,
+        program.reordered,
+        arm=program.arm,
+    )
     heap, arena = session.heap, session.arena
     load_heap, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
     heap.reset_peaks()
