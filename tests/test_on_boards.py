@@ -41,6 +41,7 @@ def test_a_small_model_on_a_small_board() -> None:
     assert (where.board.core, where.board.ram_bytes, where.isa) == ("cortex-a53", 512 << 20, "armv8-a")
     assert (where.libc, where.kernel.split()[0], where.cpu) == ("glibc 2.41", "Linux", "0x41 (CPU part 0xd03)")
     assert "QEMU" in (where.board.emulator or "")
+    assert where.kernel.endswith("transparent huge pages: never")
     # 4 bytes a weight, packed: a little over what x86-64 packs, since Arm's operators name more kernels
     assert 93_000 < measured.load_heap_bytes < 250_000
     assert measured.inference_heap_bytes > measured.load_heap_bytes

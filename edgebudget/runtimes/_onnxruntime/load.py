@@ -8,7 +8,7 @@ copies filter after filter and frees no original before it is done. PrePack pack
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgebudget.runtimes._glibc import Block, Heap
+from edgebudget.runtimes._glibc import Block, Heap, MergingHeap
 from edgebudget.runtimes._onnxruntime.arena import ALIGNED_BYTES, Arena
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
@@ -123,7 +123,8 @@ class Session:
         *,
         arm: bool,
     ) -> None:
-        self.heap = Heap(IDLE_MAPPED_FROM_BYTES)
+        # Boards were measured with Debian 13 (glibc 2.41), this machine's kind with Debian 12 (2.36).
+        self.heap = (MergingHeap if arm else Heap)(IDLE_MAPPED_FROM_BYTES)
         self.arena = Arena(self.heap)
         self.weight_nbytes = 0  # of all copies that stay
         self._values = graph.values
