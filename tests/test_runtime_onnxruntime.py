@@ -454,3 +454,13 @@ def test_a_factor_that_stands_first_or_is_no_number_a_channel_stays() -> None:
     model.factors = nn.ParameterList(nn.Parameter(torch.rand(512, 16)) for _ in range(4))
     whole = compile_program(trace(model, (torch.zeros(1, 512, 16),)), 16)
     assert (kinds(whole)["Mul"], whole.rescaled) == (4, ())
+
+
+@pytest.mark.parametrize(("bias", "left"), [(True, 0), (False, 1)])
+def test_a_sum_is_taken_into_a_plain_convolution_that_has_a_bias(bias: bool, left: int) -> None:
+    class Residual(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + super().forward(x)
+
+    program = compile_program(trace(Residual(8, 8, 3, padding=1, bias=bias), (torch.zeros(1, 8, 9, 9),)), 1)
+    assert kinds(program).get("Add", 0) == left

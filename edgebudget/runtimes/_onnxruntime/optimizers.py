@@ -221,7 +221,10 @@ def fuse_activations(graph: Graph) -> None:
 
 
 def fuse_additions(graph: Graph) -> None:
-    """ConvAddActivationFusion: a plain convolution takes the tensor that is added to its result, and what follows."""
+    """ConvAddActivationFusion: a plain convolution takes the tensor that is added to its result, and what follows.
+
+    It has to have a bias: the fusion has no empty argument to put in its place.
+    """
     readers = graph.consumers()
     producers = graph.producers()
     results = set(graph.results)
@@ -235,10 +238,10 @@ def fuse_additions(graph: Graph) -> None:
             conv = producers.get(mine)
             if conv is None or conv.kind != "Conv" or conv.blocked or conv.activation or conv.index not in graph.nodes:
                 continue
-            if len(conv.inputs) > 3 or len(shapes) != 1 or len(readers.get(mine, ())) != 1 or mine in results:
+            if len(conv.inputs) != 3 or len(shapes) != 1 or len(readers.get(mine, ())) != 1 or mine in results:
                 continue
             fused = graph.replace(conv, "Conv")
-            fused.inputs = [*conv.inputs, *[ABSENT] * (3 - len(conv.inputs)), other]
+            fused.inputs = [*conv.inputs, other]
             fused.outputs = list(node.outputs)
             graph.remove(node)
             after = readers.get(node.outputs[0], [])
