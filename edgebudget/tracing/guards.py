@@ -18,10 +18,10 @@ from edgebudget.tracing.values import DataRead, is_dense
 if TYPE_CHECKING:
     from edgebudget.tracing.recorder import Recorder
 
-_Container: TypeAlias = "dict[object, object] | list[object] | set[object]"
+Held: TypeAlias = "dict[object, object] | list[object] | set[object]"
 _MADE_BY_MODULE = frozenset(nn.Module().__dict__)
 _CHANGED_BY_FORWARD = frozenset({"_modules", "_non_persistent_buffers_set"})
-_SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
+SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 
 # Of torch.Tensor: not operators, so that no dispatch mode sees them.
 _READS = ("tolist", "numpy", "__array__", "__dlpack__", "__format__")
@@ -69,12 +69,12 @@ def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
             )
 
 
-def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, _Container]]:
+def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Held, Held]]:
     """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers aside, with copies.
 
     Adds to `kept` the addresses of storages of tensors that it holds as plain attributes or in those containers.
     """
-    containers: list[tuple[_Container, _Container]] = []
+    containers: list[tuple[Held, Held]] = []
     for key, value in module.__dict__.items():
         if key in _MADE_BY_MODULE:
             if key in _CHANGED_BY_FORWARD:
@@ -84,12 +84,12 @@ def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, 
         if kind is dict or kind is list or kind is set:
             containers.append((value, value.copy()))
             kept.update(_address(part) for part in (value.values() if kind is dict else value) if _is_held(part))
-        elif kind not in _SCALARS and _is_held(value):
+        elif kind not in SCALARS and _is_held(value):
             kept.add(_address(value))
     return containers
 
 
-def refill(containers: list[tuple[_Container, _Container]]) -> None:
+def refill(containers: list[tuple[Held, Held]]) -> None:
     """Put back what `own_containers` found."""
     for container, before in containers:
         container.clear()

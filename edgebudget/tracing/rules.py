@@ -104,6 +104,12 @@ def ref_to(tensor: int) -> Ref:
         return _REFS[tensor]
 
 
+def refs_to(first: int, end: int) -> tuple[Ref, ...]:
+    """Return the `Ref` to each tensor from `first` to before `end`."""
+    ref_to(end)  # which makes those before it
+    return tuple(_REFS[first:end])
+
+
 def constant_of(value: object) -> Arg:
     """Return a non-tensor argument as the graph keeps it: torch's own objects by name."""
     if value.__class__ in PLAIN:
