@@ -48,10 +48,9 @@ def is_chain(kind: type[nn.Module]) -> bool:
 def is_plain_chain(module: nn.Module) -> bool:
     """Whether `module` is as `nn.Sequential` made it but for plain numbers and texts, and without weights or hooks."""
     own = module.__dict__
-    return (
-        not (own["_parameters"] or own["_buffers"] or own["_forward_pre_hooks"] or own["_forward_hooks"])
-        and all(value.__class__ in SCALARS for value in islice(own.values(), _OF_MODULE, None))
-    )
+    if own["_parameters"] or own["_buffers"] or own["_forward_pre_hooks"] or own["_forward_hooks"]:
+        return False
+    return len(own) == _OF_MODULE or all([value.__class__ in SCALARS for value in islice(own.values(), _OF_MODULE, None)])
 
 
 @lru_cache(maxsize=1024)

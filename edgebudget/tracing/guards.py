@@ -4,6 +4,7 @@ A trace sees operators. What goes past them, such as `Tensor.tolist`, a cast tha
 TorchScript keeps to itself, is refused with its place rather than missed.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
@@ -56,6 +57,9 @@ def failed_in(failure: BaseException) -> str:
 
 def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
     """Raise TraceError where a module's weights cannot be replaced: TorchScript's, and those that do not exist yet."""
+    kinds = {module.__class__ for module in modules.values()}
+    if not any(issubclass(kind, (torch.jit.ScriptModule, LazyModuleMixin)) for kind in kinds):
+        return
     for path, module in modules.items():
         if isinstance(module, torch.jit.ScriptModule):
             raise TraceError(
@@ -106,6 +110,18 @@ def _is_held(value: object) -> TypeGuard[torch.Tensor]:
 def _address(tensor: torch.Tensor) -> int:
     address: int = tensor.untyped_storage()._cdata
     return address
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within: no garbage collection, which would free cycles in mid-forward, at a moment of its own choosing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextmanager

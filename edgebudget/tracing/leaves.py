@@ -149,4 +149,5 @@ LEAVES: dict[type[nn.Module], Leaf] = {kind: _leaf(kind) for kind in _CLASSES}
 
 def is_plain_leaf(module: nn.Module, leaf: Leaf) -> bool:
     """Whether `module` is as its class made it, so that its forward does what it does in all others."""
-    return len(module.__dict__) == leaf.attributes and not (module._forward_pre_hooks or module._forward_hooks)
+    own = module.__dict__
+    return len(own) == leaf.attributes and not own["_forward_pre_hooks"] and not own["_forward_hooks"]

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.rules import PLAIN, RULES, Form, Kind, Rule, Tag, constant_of, form_of, ref_to
+from edgebudget.tracing.rules import PLAIN, RULES, Form, Kind, Rule, Tag, alone, constant_of, form_of, ref_to
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -100,7 +100,7 @@ class Recorder(TorchDispatchMode):
     ) -> tuple[int, ...]:
         """Make a weight or an input known; returns its tensor ids, several where the layout is sparse."""
         if is_dense(tensor):
-            return (self._register(tensor, role, name, persistent, trainable),)
+            return alone(self._register(tensor, role, name, persistent, trainable))
         ids = tuple(self._register(part, role, name, persistent, trainable) for part in components(tensor))
         form = form_of(tensor.shape, (), tensor.dtype, not tensor.is_meta)
         tensor._edgebudget = Tag(self, ids, form.signature, ref_to(ids[-1]))  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ class Recorder(TorchDispatchMode):
         value = len(self.tensors)
         offset = int(tensor.storage_offset())
         self.tensors.append(TensorSpec(value, form.shape, form.stride, form.dtype_name, block, offset))
-        tensor._edgebudget = Tag(self, (value,), form.signature, ref_to(value))  # type: ignore[attr-defined]
+        tensor._edgebudget = Tag(self, alone(value), form.signature, ref_to(value))  # type: ignore[attr-defined]
         return value
 
     def _watch(self, storage: torch.UntypedStorage, address: int, storage_id: int) -> None:
@@ -249,7 +249,7 @@ class Recorder(TorchDispatchMode):
         index, value, block = len(ops), len(tensors), len(blocks)
         blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, index, True, False))
         tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, 0)))
-        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, (value,))))
+        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, alone(value))))
         return form, ref_to(value), block
 
     def redeem(self, form: Form, ref: Ref, block: int) -> Tensor:
@@ -260,7 +260,7 @@ class Recorder(TorchDispatchMode):
         address = storage._cdata
         self.addresses[address] = block
         self._watch(storage, address, block)
-        out._edgebudget = _new(Tag, (self, (int(ref),), signature, ref))  # type: ignore[attr-defined]
+        out._edgebudget = _new(Tag, (self, alone(ref), signature, ref))  # type: ignore[attr-defined]
         return out
 
     def rewrite_promised(
@@ -276,7 +276,7 @@ class Recorder(TorchDispatchMode):
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
         tensors.append(_new(TensorSpec, (value, *tensors[ref][1:])))
-        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, (value,))))
+        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, alone(value))))
         return ref_to(value)
 
     def expire(self, block: int) -> None:
@@ -311,7 +311,7 @@ class Recorder(TorchDispatchMode):
         """Write down an operator whose one output is `tensor`, a new value; `spec` is its TensorSpec but for the id."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
-        ids = (value,)
+        ids = alone(value)
         tensors.append(_new(TensorSpec, (value, *spec)))
         tensor._edgebudget = _new(Tag, (self, ids, signature, ref_to(value)))  # type: ignore[attr-defined]
         ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))

@@ -4,8 +4,9 @@ The stand-in's call writes down what is known. Whoever looks at the module's wei
 sets anything, makes it a module like any other: its own class comes back, and twins for its weights.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from torch import nn
 from edgebudget.graph import Ref
 from edgebudget.tracing.recorder import Recorder
 
+_NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
 LOOKED_AT = ("__dict__", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
 """The attributes that are not as they seem while a stand-in is there."""
 
@@ -31,9 +33,9 @@ class Own:
         self.path = path
         self.kind = kind
         self.look = look  # gives the module twins for its weights
-        self.refs: tuple[Ref, ...] = ()
+        self.refs: list[Ref] = []
         self.signatures: list[int] = []  # of their forms; 0 where None is registered
-        self.sparse: dict[str, torch.Tensor] = {}  # weights that are their own twins, by name
+        self.sparse: Mapping[str, torch.Tensor] = _NONE  # weights that are their own twins, by name
         self.constants: Callable[[nn.Module], object] | None = None  # what a leaf's forward reads of it beside weights
         self.children: tuple[nn.Module, ...] = ()  # of a chain
 

@@ -1,6 +1,5 @@
 """A model's weights for the time of a trace: twins on meta in their place, and the model as it was afterwards."""
 
-import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
 from edgebudget.tracing.guards import Held, own_containers, refill, tracked
 from edgebudget.tracing.stand_ins import StandIns
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.rules import Tag, form_of, refs_to
+from edgebudget.tracing.rules import FORMS, Tag, alone, form_of, ref_to
 from edgebudget.tracing.standing import Own, stand_down, stand_in
 from edgebudget.tracing.values import Twins, name_of
 
@@ -48,8 +47,6 @@ class WeightsOnMeta:
 
         The originals' attributes are not touched: each module works on a copy of its `__dict__`.
         """
-        collecting = gc.isenabled()
-        gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
         stand_ins = StandIns()
         trained: list[nn.Module] = []
         try:
@@ -71,8 +68,6 @@ class WeightsOnMeta:
                 module.training = True
             refill(self._containers)
             self._recorder.untag()
-            if collecting:
-                gc.enable()
 
     def _read(self, modules: Mapping[str, nn.Module]) -> list[Own]:
         """Make all weights known to the recorder, and return those of each of `modules`. One loop: it is hot."""
@@ -83,37 +78,45 @@ class WeightsOnMeta:
             attributes = module.__dict__
             own = Own(recorder, path, module.__class__, swap)
             owns.append(own)
-            first, signatures = len(tensors), own.signatures
+            refs, signatures = own.refs, own.signatures
             for role, weights, storages in (
                 (_PARAMETER, attributes["_parameters"], self.parameters),
                 (_BUFFER, attributes["_buffers"], self.buffers),
             ):
+                if not weights:
+                    continue
+                transient = attributes["_non_persistent_buffers_set"] if role is _BUFFER else ()
                 for name, weight in weights.items():
                     if weight is None:
                         signatures.append(0)
                         continue
                     dotted = f"{path}.{name}" if path else name
-                    is_saved = role is _PARAMETER or name not in attributes["_non_persistent_buffers_set"]
                     if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
-                        twin = own.sparse[name] = self._twins.of(weight)  # its own: meta has few sparse kernels
-                        ids = recorder.adopt(twin, role, dotted, is_saved, weight.requires_grad)
-                        storages[dotted] = tuple([tensors[i].storage for i in ids])
+                        own.sparse |= {name: self._read_sparse(weight, role, dotted, name not in transient)}
                         continue
                     storage = weight.untyped_storage()
                     address = storage._cdata
-                    signature, shape, stride, _, dtype = form_of(weight.shape, weight.stride(), weight.dtype, False)
+                    key = (weight.shape, weight.stride(), weight.dtype, False)
+                    signature, shape, stride, _, dtype = FORMS.get(key) or form_of(*key)
                     block = known.get(address)
                     if block is None:
                         block = known[address] = len(blocks)
-                        blocks.append((storage.nbytes(), dtype, role, dotted, -1, is_saved, weight.requires_grad))
-                    tensors.append(
-                        _new(TensorSpec, (len(tensors), shape, stride, dtype, block, weight.storage_offset()))
-                    )
+                        saved = not transient or name not in transient
+                        blocks.append((storage.nbytes(), dtype, role, dotted, -1, saved, weight.requires_grad))
+                    value = len(tensors)
+                    tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
+                    refs.append(ref_to(value))
                     signatures.append(signature)
-                    storages[dotted] = (block,)
-            if signatures:
-                own.refs = refs_to(first, len(tensors))
+                    storages[dotted] = alone(block)
         return owns
+
+    def _read_sparse(self, weight: Tensor, role: Role, name: str, is_saved: bool) -> Tensor:
+        """Make known a weight that is its own twin: meta has no sparse kernels to speak of."""
+        twin = self._twins.of(weight)
+        ids = self._recorder.adopt(twin, role, name, is_saved, weight.requires_grad)
+        storages = self.parameters if role is _PARAMETER else self.buffers
+        storages[name] = tuple([self._recorder.tensors[i].storage for i in ids])
+        return twin
 
     def _swap(self, own: Own, module: nn.Module) -> None:
         """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
@@ -139,5 +142,5 @@ class WeightsOnMeta:
             del undispatched
         signature = form_of(weight.shape, weight.stride(), weight.dtype, False).signature
         recorder.addresses[twin.untyped_storage()._cdata] = recorder.tensors[ref].storage
-        twin._edgebudget = Tag(recorder, (int(ref),), signature, ref)  # type: ignore[attr-defined]
+        twin._edgebudget = Tag(recorder, alone(ref), signature, ref)  # type: ignore[attr-defined]
         return twin
