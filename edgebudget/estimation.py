@@ -74,4 +74,3 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         buffer_bytes=sum([nbytes[s[0]] for s in graph.buffer_storages]),
         layout=layout,
     )
-

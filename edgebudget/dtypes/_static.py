@@ -93,7 +93,11 @@ def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]
             if name in following:
                 takes = True
                 for t in inputs:
-                    if not quantized[t] and tensors[t][3] in FLOATING and storages[tensors[t][4]][3] not in WEIGHT_ROLES:
+                    if (
+                        not quantized[t]
+                        and tensors[t][3] in FLOATING
+                        and storages[tensors[t][4]][3] not in WEIGHT_ROLES
+                    ):
                         takes = False
             elif name == "batch_norm":
                 takes = inputs[0] in weighted_outputs

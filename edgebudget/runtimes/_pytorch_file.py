@@ -91,7 +91,7 @@ def _zip_nbytes(pickle_nbytes: int, records: Sequence[int]) -> int:
     before = LOCAL_HEADER_BYTES + PADDING_HEADER_BYTES
     sizes = [pickle_nbytes, 1, 2, 6, *records, 2]  # and 40, which pads no other
     unaligned = before + DESCRIPTOR_BYTES
-    padding = [-(size + name + unaligned) % ALIGNMENT for size, name in zip(sizes, names, strict=True)]
+    padding = [-(size + name + unaligned) & (ALIGNMENT - 1) for size, name in zip(sizes, names, strict=True)]
     entries = sum(sizes) + 40 + sum(padding) + -(pickle_name + before) % ALIGNMENT + 2 * (pickle_name + sum(names))
     return entries + (len(sizes) + 1) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
 

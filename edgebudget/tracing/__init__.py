@@ -47,7 +47,7 @@ def trace(
         graph = _trace(model, args, kwargs or {}, name, allow_truncation)
         if Learned.learnings == before:
             return graph
-        # What torch runs for the first time imports and caches, and garbage of that may have held a tensor for too long.
+        # What torch runs for the first time imports and caches; garbage of that may have held a tensor for too long.
         return _trace(model, args, kwargs or {}, name, allow_truncation)
 
 

@@ -4,7 +4,7 @@ A chain of leaves is written down operator by operator; a tensor is made of what
 module that has to run.
 """
 
-from functools import lru_cache
+from collections.abc import Iterable
 from itertools import islice
 from typing import cast
 
@@ -20,6 +20,8 @@ from edgebudget.tracing.standing import LOOKED_AT, STANDING, Own, look, stand_in
 
 _SAME = Kind.SAME
 _OF_MODULE = len(vars(nn.Module()))
+_STAND_INS: dict[type[nn.Module], type[nn.Module]] = {}
+_MOST_STAND_INS = 1024  # bounds memory where classes are made again and again
 _infers = torch.is_inference_mode_enabled
 _without_dispatch = torch._C._DisableTorchDispatch
 
@@ -50,29 +52,33 @@ def is_plain_chain(module: nn.Module) -> bool:
     own = module.__dict__
     if own["_parameters"] or own["_buffers"] or own["_forward_pre_hooks"] or own["_forward_hooks"]:
         return False
-    return len(own) == _OF_MODULE or all([value.__class__ in SCALARS for value in islice(own.values(), _OF_MODULE, None)])
+    return len(own) == _OF_MODULE or SCALARS.issuperset(map(type, islice(own.values(), _OF_MODULE, None)))
 
 
-@lru_cache(maxsize=1024)
 def chain_stand_in(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class that stands in for `kind`, a chain's."""
-    return stand_in_for(kind, _call, (*LOOKED_AT, "_modules"))
+    """Return the class that stands in for `kind`, a chain's; made once."""
+    found = _STAND_INS.get(kind)
+    if found is None:
+        found = stand_in_for(kind, _call, (*LOOKED_AT, "_modules"))
+        if len(_STAND_INS) < _MOST_STAND_INS:
+            _STAND_INS[kind] = found
+    return found
 
 
 def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
     own = STANDING.get(id(module))
-    if own is None or len(args) != 1 or kwargs or not _infers():
+    if own is None or own.children is None or len(args) != 1 or kwargs or not _infers():
         return look(module)(*args, **kwargs)
-    return _tensor_of(own.recorder, _run(own, _value_of(own.recorder, args[0])))
+    return _tensor_of(own.recorder, _run(own, own.children, _value_of(own.recorder, args[0])))
 
 
-def _run(own: Own, given: _Value) -> _Value:
+def _run(own: Own, children: Iterable[nn.Module], given: _Value) -> _Value:
     """Run a chain's modules one after the other.
 
     What goes from one to the next is held until the next has returned; what was given, by whom it was given.
     """
     recorder, x = own.recorder, given
-    for child in own.children:
+    for child in children:
         before = x
         try:
             x = _run_child(recorder, child, before)
@@ -94,8 +100,8 @@ def _let_go(recorder: Recorder, value: _Value) -> None:
 def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
     own = STANDING.get(id(child))
     if own is not None and x.signature >= 0:
-        if own.constants is None:
-            return _run(own, x)
+        if own.children is not None:
+            return _run(own, own.children, x)
         replay = replay_of(own, child, x.signature)
         if replay is not None:
             rule, behind, pick_args, named, pick_inputs = replay
@@ -113,10 +119,10 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
                 recorder.rewrite(tensor, rule[1], own.path, args, named, inputs)
                 x.ref = cast(Tag, tensor._edgebudget).ref  # type: ignore[attr-defined]
             return x
-    tensor = _tensor_of(recorder, x)
-    out = child(tensor)
+    given = _tensor_of(recorder, x)
+    out = child(given)
     value = _value_of(recorder, out)
-    if out is not tensor:
+    if out is not given:
         return value
     x.ref = value.ref
     return x

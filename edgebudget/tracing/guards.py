@@ -19,7 +19,7 @@ from edgebudget.tracing.values import DataRead, is_dense
 if TYPE_CHECKING:
     from edgebudget.tracing.recorder import Recorder
 
-Held: TypeAlias = "dict[object, object] | list[object] | set[object]"
+Mutable: TypeAlias = "dict[object, object] | list[object] | set[object]"
 _MADE_BY_MODULE = frozenset(nn.Module().__dict__)
 _CHANGED_BY_FORWARD = frozenset({"_modules", "_non_persistent_buffers_set"})
 SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
@@ -73,12 +73,12 @@ def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
             )
 
 
-def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Held, Held]]:
+def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Mutable, Mutable]]:
     """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers aside, with copies.
 
     Adds to `kept` the addresses of storages of tensors that it holds as plain attributes or in those containers.
     """
-    containers: list[tuple[Held, Held]] = []
+    containers: list[tuple[Mutable, Mutable]] = []
     for key, value in module.__dict__.items():
         if key in _MADE_BY_MODULE:
             if key in _CHANGED_BY_FORWARD:
@@ -93,7 +93,7 @@ def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Held, Held]]
     return containers
 
 
-def refill(containers: list[tuple[Held, Held]]) -> None:
+def refill(containers: list[tuple[Mutable, Mutable]]) -> None:
     """Put back what `own_containers` found."""
     for container, before in containers:
         container.clear()

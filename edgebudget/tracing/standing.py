@@ -35,9 +35,9 @@ class Own:
         self.look = look  # gives the module twins for its weights
         self.refs: list[Ref] = []
         self.signatures: list[int] = []  # of their forms; 0 where None is registered
-        self.sparse: Mapping[str, torch.Tensor] = _NONE  # weights that are their own twins, by name
-        self.constants: Callable[[nn.Module], object] | None = None  # what a leaf's forward reads of it beside weights
-        self.children: tuple[nn.Module, ...] = ()  # of a chain
+        self.sparse = _NONE  # weights that are their own twins, by name
+        self.constants: Callable[[nn.Module], object] = type  # what a leaf's forward reads of it beside weights
+        self.children: tuple[nn.Module, ...] | None = None  # of a chain
 
 
 STANDING: dict[int, Own] = {}

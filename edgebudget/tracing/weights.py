@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
-from edgebudget.tracing.guards import Held, own_containers, refill, tracked
-from edgebudget.tracing.stand_ins import StandIns
+from edgebudget.tracing.guards import Mutable, own_containers, refill, tracked
 from edgebudget.tracing.recorder import Recorder
 from edgebudget.tracing.rules import FORMS, Tag, alone, form_of, ref_to
+from edgebudget.tracing.stand_ins import StandIns
 from edgebudget.tracing.standing import Own, stand_down, stand_in
 from edgebudget.tracing.values import Twins, name_of
 
@@ -39,7 +39,7 @@ class WeightsOnMeta:
         self._twins = Twins()
         self._blocks: dict[int, int] = {}  # the storages of weights, by the addresses of the originals
         self._attributes: list[tuple[nn.Module, dict[str, object]]] = []  # of modules that have others now
-        self._containers: list[tuple[Held, Held]] = []
+        self._containers: list[tuple[Mutable, Mutable]] = []
 
     @contextmanager
     def within(self, modules: Mapping[str, nn.Module]) -> Iterator[None]:
@@ -92,7 +92,8 @@ class WeightsOnMeta:
                         continue
                     dotted = f"{path}.{name}" if path else name
                     if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
-                        own.sparse |= {name: self._read_sparse(weight, role, dotted, name not in transient)}
+                        twin = self._read_sparse(weight, role, dotted, name not in transient)
+                        own.sparse = {**own.sparse, name: twin}
                         continue
                     storage = weight.untyped_storage()
                     address = storage._cdata
