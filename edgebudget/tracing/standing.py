@@ -59,10 +59,10 @@ def stand_down(modules: Iterable[nn.Module]) -> None:
 
 
 def look(module: nn.Module) -> nn.Module:
-    """Return `module` with its own class, and with twins for its weights."""
+    """Return `module`, of a stand-in's class, with its own class, and with twins for its weights."""
+    _set_class(module, type(module).__base__)
     own = STANDING.pop(id(module), None)
-    if own is not None:
-        _set_class(module, own.kind)
+    if own is not None:  # else one that a forward has just made by `type(module)`
         own.look(own, module)
     return module
 
@@ -75,11 +75,15 @@ def stand_in_for(
     def attribute(name: str, module: nn.Module) -> object:
         return getattr(look(module), name)
 
-    body: dict[str, object] = {name: property(partial(attribute, name)) for name in looked_at}
+    def assign(name: str, module: nn.Module, value: object) -> None:
+        object.__setattr__(look(module), name, value)
+
+    body: dict[str, object] = {name: property(partial(attribute, name), partial(assign, name)) for name in looked_at}
     body["__call__"] = call
     body["__getattr__"] = lambda module, name: getattr(look(module), name)
     body["__setattr__"] = lambda module, name, value: setattr(look(module), name, value)
     body["__delattr__"] = lambda module, name: delattr(look(module), name)
+    body["__reduce_ex__"] = lambda module, protocol: look(module).__reduce_ex__(protocol)
     body["__class__"] = property(lambda module: kind)
     body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
     return type(kind.__name__, (kind,), body)
