@@ -230,7 +230,7 @@ class Heap:
 
 
 class MergingHeap(Heap):
-    """The same since glibc 2.39, which keeps the ends of aligned blocks out of its caches.
+    """The same since glibc 2.39, which keeps the ends of aligned blocks out of its caches, for a program that grows.
 
     An end joins the free chunk beside it ("malloc: Enable merging of remainders in memalign", commit 542b1105). One
     between two blocks in use is what the next small block is made of: of those a program holds many, and some stay,

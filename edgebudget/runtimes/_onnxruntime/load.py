@@ -8,7 +8,7 @@ copies filter after filter and frees no original before it is done. PrePack pack
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgebudget.runtimes._glibc import Block, Heap, MergingHeap
+from edgebudget.runtimes._glibc import Block, Heap
 from edgebudget.runtimes._onnxruntime.arena import ALIGNED_BYTES, Arena
 from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
@@ -106,14 +106,16 @@ def graph_nbytes(exported: Exported) -> int:
 
 
 class Session:
-    """A session while it loads, on a heap of its own: what it takes and frees, in the order it does.
+    """A session while it loads: what it takes from `heap` and frees, in the order it does.
 
-    `heap` has the peaks; `arena` then stands as the first run finds it. `folds` are the weights that ConstantFolding
-    rearranges, `rescaled` the filters that took in a factor, `reordered` the blocked copies, in the order of the work.
+    `heap`, an idle process's, then has the peaks; `arena` stands as the first run finds it. `folds` are the weights
+    that ConstantFolding rearranges, `rescaled` the filters that took in a factor, `reordered` the blocked copies, in
+    the order of the work.
     """
 
     def __init__(
         self,
+        heap: Heap,
         graph: Graph,
         order: Sequence[Node],
         exported: Exported,
@@ -123,8 +125,7 @@ class Session:
         *,
         arm: bool,
     ) -> None:
-        # Boards were measured with Debian 13 (glibc 2.41), this machine's kind with Debian 12 (2.36).
-        self.heap = (MergingHeap if arm else Heap)(IDLE_MAPPED_FROM_BYTES)
+        self.heap = heap
         self.arena = Arena(self.heap)
         self.weight_nbytes = 0  # of all copies that stay
         self._values = graph.values

@@ -25,6 +25,7 @@ class Program:
     reordered: tuple[Reordered, ...]
     unmodelled_ops: tuple[str, ...]
     arm: bool
+    quantized: bool  # the file has pairs of QuantizeLinear and DequantizeLinear, which the session removes
 
 
 def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()) -> Program:
@@ -91,7 +92,17 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
         elif node.kind in ("QGemm", "QLinearMatMul"):
             node.scratch = quantization.product_scratch(graph, node)
-    return Program(graph, tuple(order), exported, folds, rescaled, tuple(reordered), tuple(lowering.unmodelled), arm)
+    return Program(
+        graph=graph,
+        order=tuple(order),
+        exported=exported,
+        folds=folds,
+        rescaled=rescaled,
+        reordered=tuple(reordered),
+        unmodelled_ops=tuple(lowering.unmodelled),
+        arm=arm,
+        quantized=bool(int8),
+    )
 
 
 def _depths(traced: TracedGraph, operators: Iterable[int]) -> tuple[int, ...]:
