@@ -230,11 +230,23 @@ class Heap:
 
 
 class MergingHeap(Heap):
-    """The same since glibc 2.39, which keeps the ends of aligned blocks out of its caches, for a program that grows.
+    """The same since glibc 2.39, which keeps the ends of aligned blocks out of its caches.
 
-    An end joins the free chunk beside it ("malloc: Enable merging of remainders in memalign", commit 542b1105). One
-    between two blocks in use is what the next small block is made of: of those a program holds many, and some stay,
-    so that it counts as used for good, and what is freed on its two sides does not join.
+    An end joins the free chunk beside it ("malloc: Enable merging of remainders in memalign", commit 542b1105).
+    """
+
+    def _put_aside(self, start: int, size: int) -> None:
+        if size == self._lead_nbytes:
+            self._leads.append(start)
+        else:
+            self._release(start, size)
+
+
+class FilledHeap(MergingHeap):
+    """The heap of a program that takes many small blocks and keeps some, since glibc 2.39.
+
+    An end between two blocks in use is what the next small block is made of. It counts as used for good, so that what
+    is freed on its two sides does not join.
     """
 
     def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:

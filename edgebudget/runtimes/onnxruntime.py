@@ -7,7 +7,7 @@ from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
-from edgebudget.runtimes._glibc import Heap, MergingHeap
+from edgebudget.runtimes._glibc import FilledHeap, Heap, MergingHeap
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, IDLE_MAPPED_FROM_BYTES, Session
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
@@ -151,9 +151,11 @@ def _idle_heap(program: Program) -> Heap:
     """Return the heap of a process that has the runtime imported.
 
     x86-64 was measured with glibc 2.36, the boards with 2.41. There small blocks that stay lie between the tensors of a
-    float32 model; of a quantized one so many nodes are removed that they go again, as with 2.36.
+    float32 model when they are freed; with a quantized one so many nodes go that most of those blocks go too.
     """
-    return (MergingHeap if program.arm and not program.quantized else Heap)(IDLE_MAPPED_FROM_BYTES)
+    if not program.arm:
+        return Heap(IDLE_MAPPED_FROM_BYTES)
+    return (MergingHeap if program.quantized else FilledHeap)(IDLE_MAPPED_FROM_BYTES)
 
 
 def _kept(heap: Heap) -> str:
