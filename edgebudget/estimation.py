@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from edgebudget.dtypes import DTYPES, assign
-from edgebudget.graph import Role, TracedGraph, once_per_graph
+from edgebudget.graph import TracedGraph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 from edgebudget.target import GENERIC, Target
@@ -63,7 +63,6 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
     own = None if isinstance(layout, Unsupported) else layout.held
     nbytes = (own or assign(option, graph)).total_nbytes
-    parameters, buffers = _parameters_and_buffers(graph)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -71,13 +70,7 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         target=target,
         parameter_numel=graph.parameter_numel,
         buffer_numel=graph.buffer_numel,
-        parameter_bytes=sum([nbytes[i] for i in parameters]),
-        buffer_bytes=sum([nbytes[i] for i in buffers]),
+        parameter_bytes=sum([nbytes[s[0]] for s in graph.parameter_storages]),
+        buffer_bytes=sum([nbytes[s[0]] for s in graph.buffer_storages]),
         layout=layout,
     )
-
-
-@once_per_graph
-def _parameters_and_buffers(graph: TracedGraph) -> tuple[list[int], list[int]]:
-    weights, parameter, buffer = graph.weights, Role.PARAMETER, Role.BUFFER
-    return [s[0] for s in weights if s[3] is parameter], [s[0] for s in weights if s[3] is buffer]

@@ -13,8 +13,8 @@ from edgebudget.graph import TracedGraph
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes._functional import functionalize
-from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
-from edgebudget.runtimes._xnnpack.lowering import lower
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph
+from edgebudget.runtimes._xnnpack.lowering import hold_values, lower
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
 from edgebudget.runtimes._xnnpack.partition import partition
 from edgebudget.runtimes._xnnpack.quantize import quantize
@@ -45,13 +45,10 @@ def laid_out(graph: TracedGraph, dtype: str = "float32", target: Target = X86) -
 
 def steps(graph: TracedGraph, dtype: str = "float32") -> tuple[EdgeGraph, list[Step]]:
     functional = functionalize(graph)
-    edge = lower(graph, functional, quantize(graph, functional, [dtype] * len(graph.ops)), "float32")
-    readers: dict[int, list[EdgeOp]] = {}
-    for op in edge.ops:
-        for value in dict.fromkeys(op.inputs):
-            readers.setdefault(value, []).append(op)
+    edge = lower(graph, functional)
     partition(edge)
-    return edge, steps_of(edge, readers)
+    edge = hold_values(edge, quantize(graph, functional, [dtype] * len(graph.ops)), "float32")
+    return edge, steps_of(edge)
 
 
 # model, dtype: heap at the load peak, heap at the inference peak

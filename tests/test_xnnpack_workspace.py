@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebudget.runtimes._xnnpack.memory_planner import Usage, plan_arena, rounded_nbytes
-from edgebudget.runtimes._xnnpack.operators import SIMPLE, Cost
+from edgebudget.runtimes._xnnpack.operators import SIMPLE
 from edgebudget.runtimes._xnnpack.subgraph import Subgraph, XnnNode
-from edgebudget.runtimes._xnnpack.workspace import plan_workspace
+from edgebudget.runtimes._xnnpack.workspace import hold_in_workspace, plan_workspace
 
 
 def test_sizes_are_rounded_to_the_extra_bytes_and_the_alignment() -> None:
@@ -35,6 +35,10 @@ def test_the_smallest_gap_that_fits_is_taken() -> None:
     assert plan_arena([*early, Usage(16, 5, 9)])[1] == 96
 
 
+def _workspace_nbytes(sub: Subgraph, *scratch: tuple[int, int]) -> int:
+    return plan_workspace(hold_in_workspace(sub, 4), scratch, 64).nbytes
+
+
 def _chain(kinds: list[str], sizes: list[int]) -> Subgraph:
     """Nodes in a row: each reads the value before it; first and last value are external."""
     sub = Subgraph(sizes=list(sizes), external=[False] * len(sizes), int8=[False] * len(sizes))
@@ -45,30 +49,27 @@ def _chain(kinds: list[str], sizes: list[int]) -> Subgraph:
 
 def test_a_unary_node_writes_over_its_input() -> None:
     # external -> conv -> v1 -> unary -> v2 -> conv -> external: v2 lies over v1.
-    shared = plan_workspace(_chain(["convolution", "unary", "convolution"], [64, 640, 640, 64]), 64, 4)
-    assert shared.nbytes == 640 + 32
-    apart = plan_workspace(_chain(["convolution", "convolution", "convolution"], [64, 640, 640, 64]), 64, 4)
-    assert apart.nbytes == 1280 + 32
+    sizes = [64, 640, 640, 64]
+    assert _workspace_nbytes(_chain(["convolution", "unary", "convolution"], sizes)) == 640 + 32
+    assert _workspace_nbytes(_chain(["convolution", "convolution", "convolution"], sizes)) == 1280 + 32
 
 
 def test_it_does_not_where_sizes_differ_or_the_input_has_another_reader() -> None:
-    converts = plan_workspace(_chain(["convolution", "convert", "convolution"], [64, 640, 2560, 64]), 64, 4)
-    assert converts.nbytes == 3200 + 32
+    assert _workspace_nbytes(_chain(["convolution", "convert", "convolution"], [64, 640, 2560, 64])) == 3200 + 32
     sub = _chain(["convolution", "unary", "binary"], [64, 640, 640, 640])
     sub.nodes[2].inputs = [1, 2]
-    assert plan_workspace(sub, 64, 4).nbytes == 1280 + 32
+    assert _workspace_nbytes(sub) == 1280 + 32
 
 
 def test_scratch_stands_beside_the_values_of_its_node() -> None:
     sub = _chain(["convolution", "bmm", "convolution"], [64, 640, 640, 64])
-    sub.nodes[1].cost = Cost(0, workspace=1000)
-    assert plan_workspace(sub, 64, 4).nbytes == 640 + 640 + 1024 + 32
+    assert _workspace_nbytes(sub, (1, 1000)) == 640 + 640 + 1024 + 32
 
 
 def test_what_is_alive_at_each_node() -> None:
-    work = plan_workspace(_chain(["convolution", "convolution", "convolution"], [64, 640, 320, 64]), 64, 4)
-    assert work.alive == (640, 960, 320)
-    assert work.alive_numel == (160, 240, 80)
+    held = hold_in_workspace(_chain(["convolution", "convolution", "convolution"], [64, 640, 320, 64]), 4)
+    assert held.alive == (640, 960, 320)
+    assert held.alive_numel == (160, 240, 80)
 
 
 @given(

@@ -7,7 +7,7 @@ come later and still name the old id have to be pointed at the new one.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from edgebudget.graph import Arg, Op, Ref, TensorSpec, TracedGraph
+from edgebudget.graph import Arg, Op, Ref, TensorSpec, TracedGraph, once_per_graph
 
 
 class Node(NamedTuple):
@@ -40,6 +40,7 @@ class Functional:
     mutated: frozenset[int] = frozenset()  # values that an in-place operator made
 
 
+@once_per_graph
 def functionalize(graph: TracedGraph) -> Functional:
     """Return `graph` with in-place operators as functional ones. Pure.
 

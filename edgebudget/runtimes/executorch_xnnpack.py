@@ -5,23 +5,18 @@ shared by all delegates (EXECUTORCH_XNNPACK_SHARED_WORKSPACE), no weights cache 
 off), program file mapped.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
-from edgebudget.planning import ArenaPlan, Buffer
-from edgebudget.planning.executorch_greedy import executorch_greedy
-from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._glibc import usable_bytes
-from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Delegate, compile_delegate
-from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
-from edgebudget.runtimes._xnnpack.lowering import lower
-from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step, planned, steps_of
-from edgebudget.runtimes._xnnpack.partition import partition
-from edgebudget.runtimes._xnnpack.quantize import hold, quantize
+from edgebudget.runtimes._xnnpack.delegate import Delegate, price
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step
+from edgebudget.runtimes._xnnpack.program import Program, compile_program
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
 X86_RUNTIME_BYTES = int(6.4 * 2**20)
@@ -47,9 +42,6 @@ _REASONS = {
     "floating-point, so nothing is saved: take int8-dynamic, which has the same weights.",
     "bfloat16": "XNNPACK's bfloat16 kernels are not delegated to by ExecuTorch: take float16 or float32.",
 }
-_GROUPED_NOTE = (
-    "XNNPACK has 4-bit weights by group for 8-bit activations only: covered layers quantize theirs as they run."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,90 +71,81 @@ class _ExecutorchXnnpack:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
-        layouts = _layouts(graph)
-        kernels = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
-        if kernels not in layouts:
-            layouts[kernels] = _layout(graph, option, element, tiles)
-        return replace(layouts[kernels], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+        made = _made(graph)
+        key = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
+        if key not in made.layouts:
+            if option.name not in made.programs:
+                made.programs[option.name] = compile_program(graph, option, options, element)
+            made.layouts[key] = _lay_out(made.programs[option.name], tiles)
+        return replace(made.layouts[key], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was made of one graph: programs by option, layouts by option and kernel table."""
+
+    programs: dict[str, Program] = field(default_factory=dict)
+    layouts: dict[tuple[str, int], MemoryLayout] = field(default_factory=dict)
 
 
 @once_per_graph
-def _layouts(graph: TracedGraph) -> dict[tuple[str, int], MemoryLayout]:
-    return {}
+def _made(graph: TracedGraph) -> _Made:
+    return _Made()
 
 
-def _layout(graph: TracedGraph, option: DtypeOption, element: str, tiles: Tiles) -> MemoryLayout:
-    functional = functionalize(graph)
-    quantization = quantize(graph, functional, option.by_operator(graph))
-    layout = _lay_out(lower(graph, functional, quantization, element), tiles)
-    if not quantization.weights:
-        return layout
-    grouped = "qb4w" in quantization.weights.values()
-    notes = (*layout.notes, _GROUPED_NOTE) if grouped else layout.notes
-    return replace(layout, notes=notes, held=hold(option, graph, quantization.weights))
-
-
-def _lay_out(edge: EdgeGraph, tiles: Tiles) -> MemoryLayout:
-    readers: dict[int, list[EdgeOp]] = {}
-    for op in edge.ops:
-        for value in dict.fromkeys(op.inputs):
-            readers.setdefault(value, []).append(op)
-    partition(edge)
-    steps = steps_of(edge, readers)
-    delegates = {s.delegate: compile_delegate(s, edge, readers, tiles) for s in steps if s.delegate >= 0}
-    buffers = planned(edge, steps)
-    plan = executorch_greedy(buffers)
+def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
+    """Return how `program` lies in memory with the kernels of `tiles`, the runtime's own share left at 0. Pure."""
+    edge, steps, plan, timeline = program.edge, program.steps, program.plan, program.timeline
+    delegates = {number: price(compiled, tiles) for number, compiled in program.delegates.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
-    method = METHOD_BYTES + len(buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
-    packed = sum(d.packed_bytes for d in delegates.values())
-    structures = sum(d.structure_bytes for d in delegates.values())
-    load_heap, load_mapped = _load_peaks(arena + method, steps, delegates)
+    method = METHOD_BYTES + len(plan.buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
+    packed = sum([d.packed_bytes for d in delegates.values()])
+    structures = sum([d.structure_bytes for d in delegates.values()])
+    load_heap, load_mapped = _load_peaks(arena + method, program, delegates)
     added, workspace = _first_run(steps, delegates)
-    outside = _constants_outside(edge, steps)
-    stored: dict[int, int] = {}
-    for delegate in delegates.values():
-        stored |= delegate.stored  # the file holds one copy of what several delegates read
-    storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
-    storage += CALL_FILE_BYTES * sum(step.delegate < 0 for step in steps)
-    timeline, numel, spans = _timeline(edge, steps, delegates, buffers)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
         activation_lower_bound_bytes=timeline[peak][2] if timeline else 0,
         activation_bytes=arena + workspace,
-        activation_total_bytes=sum(b.nbytes for b in buffers) + sum(d.total_bytes for d in delegates.values()),
-        activation_peak_numel=numel[peak] if numel else 0,
+        activation_total_bytes=program.total_bytes,
+        activation_peak_numel=program.numel[peak] if timeline else 0,
         workspace_bytes=method + structures + added - workspace,
         load_heap_bytes=load_heap,
         inference_heap_bytes=arena + method + packed + structures + added,
         load_mapped_bytes=load_mapped,
-        inference_mapped_bytes=outside,
-        storage_bytes=storage,
+        inference_mapped_bytes=program.outside_bytes,
+        storage_bytes=program.storage_bytes,
         runtime_bytes=0,  # the target's, not the program's: lay_out has it
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
-        timeline=tuple([(f"{module}: {name}", nbytes) for module, name, nbytes in timeline]),
-        tensors=_tensors(edge, steps, delegates, plan, spans),
+        timeline=OnDemand(partial(_labelled, timeline)),
+        tensors=OnDemand(partial(_tensors, program, delegates)),
         arena=plan,
         unmodelled_ops=tuple(sorted(edge.unmodelled)),
-        notes=_notes(steps),
+        notes=program.notes,
+        held=program.held,
     )
 
 
-def _load_peaks(held: int, steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
+def _labelled(timeline: Sequence[tuple[str, str, int]]) -> Iterator[tuple[str, int]]:
+    return ((f"{module}: {name}", nbytes) for module, name, nbytes in timeline)
+
+
+def _load_peaks(held: int, program: Program, delegates: Mapping[int, Delegate]) -> tuple[int, int]:
     """Return the heap's peak while loading, and what mapped pages add to it at the process's peak.
 
     One delegate is compiled after the other: its tables and the pages of its constants stand beside what it packs, and
     are let go (XNNCompiler.cpp frees the buffers, which unmaps them).
     """
     heap = resident = held
-    for step in steps:
+    for step in program.steps:
         if step.delegate >= 0:
-            delegate = delegates[step.delegate]
+            compiled, delegate = program.delegates[step.delegate], delegates[step.delegate]
             tabulating = held + delegate.transient_bytes + delegate.table_bytes
             held += delegate.packed_bytes + delegate.structure_bytes
             compiling = held + delegate.transient_bytes
             heap = max(heap, tabulating, compiling)
-            mapped = delegate.program_bytes + sum(delegate.stored.values())
-            resident = max(resident, tabulating + delegate.program_bytes, compiling + mapped)
+            mapped = compiled.program_bytes + sum(compiled.stored.values())
+            resident = max(resident, tabulating + compiled.program_bytes, compiling + mapped)
     return heap, resident - heap
 
 
@@ -185,58 +168,12 @@ def _first_run(steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tupl
     return peak, workspace
 
 
-def _constants_outside(edge: EdgeGraph, steps: Sequence[Step]) -> int:
-    """Return the bytes of weights that portable operators read from the mapped file."""
-    read = {v for s in steps if s.delegate < 0 for op in s.ops for v in op.inputs if edge.constant[v]}
-    return sum(edge.nbytes(v) for v in read)
-
-
-def _timeline(
-    edge: EdgeGraph, steps: Sequence[Step], delegates: Mapping[int, Delegate], buffers: Sequence[Buffer]
-) -> tuple[list[tuple[str, str, int]], list[int], list[range]]:
-    """Return (module, operator, bytes alive) for every node in the order they run, the elements alive at each, and
-    which of the nodes each step is.
-
-    What crosses delegates is alive in the arena, what stays within one in the workspace while its node runs.
-    """
-    change, elements = [0] * (len(steps) + 3), [0] * (len(steps) + 3)
-    for buffer in buffers:
-        count = edge.numel(buffer.id if buffer.id >= 0 else ~buffer.id)
-        change[buffer.first] += buffer.nbytes
-        change[buffer.last + 1] -= buffer.nbytes
-        elements[buffer.first] += count
-        elements[buffer.last + 1] -= count
-    timeline: list[tuple[str, str, int]] = []
-    numel: list[int] = []
-    spans: list[range] = []
-    alive, count = change[0], elements[0]
-    for i, step in enumerate(steps, 1):
-        alive += change[i]
-        count += elements[i]
-        start = len(timeline)
-        if step.delegate < 0:
-            timeline.append((step.ops[0].module, step.ops[0].target, alive))
-            numel.append(count)
-        else:
-            delegate = delegates[step.delegate]
-            for (module, name), nbytes, held in zip(delegate.names, delegate.alive, delegate.alive_numel, strict=True):
-                timeline.append((module, name, alive + nbytes))
-                numel.append(count + held)
-        spans.append(range(start, len(timeline)))
-    return timeline, numel, spans
-
-
-def _tensors(
-    edge: EdgeGraph,
-    steps: Sequence[Step],
-    delegates: Mapping[int, Delegate],
-    plan: ArenaPlan,
-    spans: Sequence[range],
-) -> tuple[LiveTensor, ...]:
+def _tensors(program: Program, delegates: Mapping[int, Delegate]) -> tuple[LiveTensor, ...]:
     """Return what is alive when, by node: first the arena's buffers, then each delegate's values in the workspace,
     which is drawn behind the arena."""
+    steps, spans, plan = program.steps, program.spans, program.plan
     makers = {v: f"{op.module}: {op.target}" for step in steps for op in step.ops for v in op.outputs}
-    inputs = {v: f"input {i}" for i, v in enumerate(edge.inputs)}
+    inputs = {v: f"input {i}" for i, v in enumerate(program.edge.inputs)}
     final = max(spans[-1].stop - 1, 0) if spans else 0
     begins = [0, *[min(span.start, final) for span in spans], final]  # by step, 0 and the last being the caller's
     ends = [0, *[max(span.stop - 1, 0) for span in spans], final]
@@ -249,20 +186,12 @@ def _tensors(
     for step, span in zip(steps, spans, strict=True):
         if step.delegate < 0:
             continue
-        delegate = delegates[step.delegate]
-        for block in delegate.blocks:
-            module, name = delegate.names[block.first]
+        names = program.delegates[step.delegate].names
+        for block in delegates[step.delegate].blocks:
+            module, name = names[block.first]
             first, last = span.start + block.first, span.start + block.last
             tensors.append(LiveTensor(f"{module}: {name}", block.nbytes, first, last, plan.nbytes + block.offset))
     return tuple(tensors)
-
-
-def _notes(steps: Sequence[Step]) -> tuple[str, ...]:
-    outside = sorted({s.ops[0].target for s in steps if s.delegate < 0})
-    if not outside:
-        return ()
-    inside = sum(1 for s in steps if s.delegate >= 0)
-    return (f"{inside} XNNPACK delegates; portable kernels run {', '.join(outside)}.",)
 
 
 RUNTIME = _ExecutorchXnnpack()

@@ -103,7 +103,7 @@ def _silu(low: Lowering, node: Node) -> None:
 
 def _scalar(low: Lowering) -> int:
     """Return the constant that a Python number becomes (ScalarToTensorPass)."""
-    value = low.g.add((), low.element)
+    value = low.g.add((), "float32")
     low.g.constant[value] = True
     return value
 

@@ -1,15 +1,16 @@
 """One delegate, compiled: what it keeps, what it needs while it is compiled, and what its first run adds."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from edgebudget.runtimes._glibc import usable_bytes
-from edgebudget.runtimes._xnnpack.edge import EdgeGraph, EdgeOp
+from edgebudget.runtimes._xnnpack.edge import EdgeGraph
 from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, rounded_nbytes
 from edgebudget.runtimes._xnnpack.method import Step
+from edgebudget.runtimes._xnnpack.operators import Cost, Priced
 from edgebudget.runtimes._xnnpack.subgraph import Subgraph, build
 from edgebudget.runtimes._xnnpack.tiles import Tiles
-from edgebudget.runtimes._xnnpack.workspace import Block, Workspace, plan_workspace
+from edgebudget.runtimes._xnnpack.workspace import Block, Held, Workspace, hold_in_workspace, plan_workspace
 
 # What xnn_create_runtime_v4 keeps (runtime.c): struct xnn_operator_data a node with a block of time stamps (the wheel
 # profiles: ET_EVENT_TRACER_ENABLED), struct xnn_runtime_value a value; and ExecuTorch's XNNExecutor.
@@ -27,13 +28,39 @@ CONSTANT_BUFFER_BYTES, MAP_ENTRY_BYTES = 40, 34
 KEY_FILE_BYTES, VALUE_FILE_BYTES, DELEGATE_FILE_BYTES, CALL_FILE_BYTES = 190, 142, 1_310, 144
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """A delegate before it is known which kernels run it.
+
+    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled. `costs` are the
+    different ones of its nodes, `cost_of` which of them each node has. `names`, and what is `held` in the workspace,
+    are by node. Structures and what is freed once it is compiled (`transient`) are those of the 64-bit build.
+    """
+
+    costs: tuple[Cost | Priced, ...]
+    cost_of: tuple[int, ...]
+    structure_bytes: int
+    transient_bytes: int
+    tabulated_bytes: int
+    total_bytes: int
+    program_bytes: int
+    stored: Mapping[int, int]
+    names: tuple[tuple[str, str], ...]
+    held: Held
+    _workspaces: dict[tuple[object, ...], Workspace] = field(default_factory=dict, repr=False, compare=False)
+
+    def workspace(self, scratch: tuple[tuple[int, int], ...], alignment: int) -> Workspace:
+        """Return the workspace where nodes take `scratch`: (node, bytes). Most tables ask for the same one."""
+        key = (scratch, alignment)
+        if key not in self._workspaces:
+            self._workspaces[key] = plan_workspace(self.held, scratch, alignment)
+        return self._workspaces[key]
+
+
 @dataclass(frozen=True, slots=True)
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), freed
-    before anything is packed (`table`), added by its first run (`shaped`), and its workspace.
-
-    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled. `blocks`
-    are the values in the workspace, `alive` and `alive_numel` what they take at each node.
+    before anything is packed (`table`), added by its first run (`shaped`), and its workspace with the values in it.
     """
 
     packed_bytes: int
@@ -42,37 +69,46 @@ class Delegate:
     table_bytes: int
     shaped_bytes: int
     workspace_bytes: int
-    total_bytes: int
-    program_bytes: int
-    stored: Mapping[int, int]
-    names: tuple[tuple[str, str], ...]
     blocks: tuple[Block, ...]
-    alive: tuple[int, ...]
-    alive_numel: tuple[int, ...]
 
 
-def compile_delegate(step: Step, graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]], tiles: Tiles) -> Delegate:
-    """Return what the delegate that `step` calls takes on a target with `tiles`. Pure."""
-    sub = build(step, graph, readers, tiles)
+def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
+    """Return the delegate that `step` calls, as far as no kernel table changes it. Pure."""
+    sub = build(step, graph)
     values = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped
-    structures = sum([node.cost.structures for node in sub.nodes]) + EXECUTOR_BYTES
-    structures += len(sub.nodes) * (NODE_BYTES + STAMP_BYTES + NAME_BYTES) + values * VALUE_BYTES
-    share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
-    work: Workspace = plan_workspace(sub, tiles.alignment, graph.element_bytes)
-    return Delegate(
-        packed_bytes=sum([node.cost.packed for node in sub.nodes]),
-        structure_bytes=int(structures * share),
-        transient_bytes=int(_transient_bytes(sub) * share),
-        table_bytes=_table_bytes(sub, tiles),
-        shaped_bytes=sum([node.cost.shaped for node in sub.nodes]),
-        workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
+    structures = EXECUTOR_BYTES + len(sub.nodes) * (NODE_BYTES + STAMP_BYTES + NAME_BYTES) + values * VALUE_BYTES
+    number: dict[Cost | Priced, int] = {}
+    cost_of = tuple([number.setdefault(node.cost, len(number)) for node in sub.nodes])
+    return Compiled(
+        costs=tuple(number),
+        cost_of=cost_of,
+        structure_bytes=structures,
+        transient_bytes=_transient_bytes(sub),
+        tabulated_bytes=sub.tabulated_bytes,
         total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
         program_bytes=DELEGATE_FILE_BYTES + values * VALUE_FILE_BYTES + (sub.constants + sub.scales) * KEY_FILE_BYTES,
         stored=sub.stored,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
+        held=hold_in_workspace(sub, graph.element_bytes),
+    )
+
+
+def price(compiled: Compiled, tiles: Tiles) -> Delegate:
+    """Return what `compiled` takes on a target with `tiles`. Pure."""
+    costs = [cost.on(tiles) for cost in compiled.costs]
+    by_node = [costs[i] for i in compiled.cost_of]
+    structures = compiled.structure_bytes + sum([cost.structures for cost in by_node])
+    share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
+    scratch = tuple([(node, cost.workspace) for node, cost in enumerate(by_node) if cost.workspace])
+    work = compiled.workspace(scratch, tiles.alignment)
+    return Delegate(
+        packed_bytes=sum([cost.packed for cost in by_node]),
+        structure_bytes=int(structures * share),
+        transient_bytes=int(compiled.transient_bytes * share),
+        table_bytes=_table_bytes(compiled.tabulated_bytes, tiles),
+        shaped_bytes=sum([cost.shaped for cost in by_node]),
+        workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
         blocks=work.blocks,
-        alive=work.alive,
-        alive_numel=work.alive_numel,
     )
 
 
@@ -87,14 +123,14 @@ def _transient_bytes(sub: Subgraph) -> int:
     )
 
 
-def _table_bytes(sub: Subgraph, tiles: Tiles) -> int:
+def _table_bytes(tabulated_bytes: int, tiles: Tiles) -> int:
     """Return the workspace in which a chain of unary operators is run once, to fill the table that replaces it.
 
     subgraph.c, run_subgraph_to_make_lut: its inner values keep the shapes of the model, and each is computed in place.
     """
-    if not sub.tabulated_bytes:
+    if not tabulated_bytes:
         return 0
-    return usable_bytes(rounded_nbytes(sub.tabulated_bytes, tiles.alignment) + 2 * EXTRA_BYTES, tiles.alignment)
+    return usable_bytes(rounded_nbytes(tabulated_bytes, tiles.alignment) + 2 * EXTRA_BYTES, tiles.alignment)
 
 
 def _reserved(count: int, capacity: int = 0) -> int:

@@ -1,5 +1,6 @@
 """The edge dialect, as far as sizes go: operators over values, and a graph of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
@@ -15,7 +16,7 @@ Weights = Literal["float", "qc8w", "qb4w"]
 class EdgeOp:
     """One operator: `target` is the edge dialect's name without overload, `params` what sizes depend on."""
 
-    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "quantized", "target", "weights")
+    __slots__ = ("delegate", "index", "inputs", "module", "outputs", "params", "target")
 
     def __init__(self, target: str, inputs: list[int], outputs: list[int], params: tuple[int, ...], node: Node) -> None:
         self.target = target
@@ -23,26 +24,31 @@ class EdgeOp:
         self.outputs = outputs
         self.params = params
         self.module = node.op.module
-        self.index = node.op.index
-        self.quantized = False
-        self.weights: Weights = "float"
+        self.index = node.op.index  # of the operator in the trace that it comes from
         self.delegate = -1  # set by `partition`
 
 
 @dataclass
 class EdgeGraph:
-    """Operators over values; `constant[v]` where the value is a weight. Built by `lower`, then only read."""
+    """Operators over values; `constant[v]` where the value is a weight. Built by `lower`, then only read.
+
+    What an option changes stands in `dtypes`, `element_bytes`, and what is quantized: see `hold_values`.
+    """
 
     shapes: list[Shape]
     dtypes: list[str]
     constant: list[bool]
+    traced: int  # so many values are the trace's
     ops: list[EdgeOp] = field(default_factory=list)
     inputs: tuple[int, ...] = ()
     outputs: list[int] = field(default_factory=list)
     unmodelled: set[str] = field(default_factory=set)
     alias: dict[int, int] = field(default_factory=dict)
-    int8: set[int] = field(default_factory=set)  # values that are held quantized
     kept: frozenset[int] = frozenset()  # `outputs`
+    readers: dict[int, list[EdgeOp]] = field(default_factory=dict)
+    int8: frozenset[int] = frozenset()  # values that are held quantized
+    quantized: frozenset[int] = frozenset()  # operators of the trace, by index, that read them
+    weights: Mapping[int, Weights] = field(default_factory=dict)  # of operators of the trace that are not float
     element_bytes: int = 4  # of a floating-point value
 
     def add(self, shape: Shape, dtype: str) -> int:
@@ -61,17 +67,16 @@ class EdgeGraph:
 class Lowering:
     """A functional graph on its way to the edge dialect: rules emit operators and make values here."""
 
-    def __init__(self, graph: TracedGraph, functional: Functional, element: str) -> None:
+    def __init__(self, graph: TracedGraph, functional: Functional) -> None:
         values = functional.values
         weights = {s.id for s in graph.storages if s.role.is_weight}
         made = {v for node in functional.nodes for v in node.outputs}  # a view of a weight is no constant any more
         self.g = EdgeGraph(
             [v.shape for v in values],
-            [element if v.dtype in FLOATING else v.dtype for v in values],
+            ["float32" if v.dtype in FLOATING else v.dtype for v in values],
             [v.storage in weights and v.id not in made for v in values],
-            element_bytes=ITEMSIZE[element],
+            len(values),
         )
-        self.element = element
         self.mutated = functional.mutated
         self.storages = [v.storage for v in values]
         self.g.inputs = graph.inputs
@@ -89,7 +94,7 @@ class Lowering:
 
     def step(self, node: Node, target: str, inputs: list[int], shape: Shape, params: tuple[int, ...] = ()) -> int:
         """Emit an operator that makes a value the trace does not know."""
-        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), self.element)
+        dtype = next((self.g.dtypes[i] for i in inputs if i >= 0), "float32")
         return self.emit(node, target, inputs, self.g.add(shape, dtype), params)
 
     def portable(self, node: Node) -> None:

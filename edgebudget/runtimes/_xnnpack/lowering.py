@@ -1,6 +1,8 @@
 """From a functional ATen graph to the edge dialect, with what is quantized marked."""
 
-from edgebudget.graph import TracedGraph
+from dataclasses import replace
+
+from edgebudget.graph import FLOATING, ITEMSIZE, TracedGraph
 from edgebudget.runtimes._functional import Functional
 from edgebudget.runtimes._xnnpack.decompositions import DECOMPOSITIONS, PORTABLE
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, Lowering
@@ -10,32 +12,41 @@ from edgebudget.runtimes._xnnpack.recurrent import RECURRENT
 _RULES = {**DECOMPOSITIONS, **RECURRENT}
 
 
-def lower(graph: TracedGraph, functional: Functional, quantization: Quantization, element: str) -> EdgeGraph:
-    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s. Pure.
+def lower(graph: TracedGraph, functional: Functional) -> EdgeGraph:
+    """Return the operators ExecuTorch's partitioner would see for `functional`, which is `graph`'s, in float32. Pure.
 
-    Floating-point values are held as `element`; what is quantized is marked beside that. An operator that no rule and
-    no portable kernel is known for stands in `unmodelled`.
+    An operator that no rule and no portable kernel is known for stands in `unmodelled`.
     """
-    low = Lowering(graph, functional, element)
+    low = Lowering(graph, functional)
     edge = low.g
-    known = len(functional.values)
     for node in functional.nodes:
         rule = _RULES.get(node.name)
-        before = len(edge.ops)
         if rule is not None:
             rule(low, node)
         else:
             low.portable(node)
             if node.name not in PORTABLE:
                 edge.unmodelled.add(node.op.target)
-        if node.op.index in quantization.weights:
-            for op in edge.ops[before:]:
-                op.weights = quantization.weights[node.op.index]
-        if node.op.index in quantization.operators:
-            for op in edge.ops[before:]:
-                op.quantized = True
-                edge.int8.update(op.outputs)
-    edge.int8 = {v for v in edge.int8 if v >= known or v in quantization.values}
     edge.outputs = [low.at(v) for v in functional.outputs]
     edge.kept = frozenset(edge.outputs)
+    for op in edge.ops:
+        for value in dict.fromkeys(op.inputs):
+            edge.readers.setdefault(value, []).append(op)
     return edge
+
+
+def hold_values(edge: EdgeGraph, quantization: Quantization, element: str) -> EdgeGraph:
+    """Return `edge` with floating-point values held as `element`, and marked what is quantized beside that. Pure.
+
+    All that an option leaves alone is shared with `edge`, which is in float32.
+    """
+    read = quantization.operators
+    made = [v for op in edge.ops if op.index in read for v in op.outputs] if read else []
+    return replace(
+        edge,
+        dtypes=edge.dtypes if element == "float32" else [element if d in FLOATING else d for d in edge.dtypes],
+        element_bytes=ITEMSIZE[element],
+        int8=frozenset([v for v in made if v >= edge.traced or v in quantization.values]),
+        quantized=read,
+        weights=quantization.weights,
+    )

@@ -5,7 +5,7 @@ once delegates are fused: breadth first from what needs nothing).
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -28,7 +28,7 @@ class Step:
     makes: tuple[int, ...]
 
 
-def steps_of(graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]]) -> list[Step]:
+def steps_of(graph: EdgeGraph) -> list[Step]:
     """Return the method's calls in the order they run; operators carry their delegate. Pure."""
     groups: dict[int, list[EdgeOp]] = {}
     singles: list[tuple[int, list[EdgeOp]]] = []
@@ -44,7 +44,7 @@ def steps_of(graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]]) -> list[
         else:
             groups[delegate] = [op]
             singles.append((delegate, groups[delegate]))
-    crossings = _Crossings(graph, readers, maker)
+    crossings = _Crossings(graph, maker)
     return _breadth_first([_step(delegate, ops, crossings) for delegate, ops in singles])
 
 
@@ -55,16 +55,15 @@ class _Crossings:
     dequantize node to what reads it, or, before a portable operator, to the delegate that made the value.
     """
 
-    def __init__(self, graph: EdgeGraph, readers: Mapping[int, Sequence[EdgeOp]], maker: Mapping[int, int]) -> None:
+    def __init__(self, graph: EdgeGraph, maker: Mapping[int, int]) -> None:
         self.graph = graph
-        self.readers = readers
         self.maker = maker
         self.quantized_in: dict[int, int] = {}  # delegate that makes a float value int8, and hands it on
         if graph.int8:
-            for v, following in readers.items():
+            for v, following in graph.readers.items():
                 if v in graph.int8 and maker.get(v, -1) >= 0:
                     continue
-                takers = [op.delegate for op in following if op.quantized and op.delegate >= 0]
+                takers = [op.delegate for op in following if op.index in graph.quantized and op.delegate >= 0]
                 if takers and not graph.constant[v]:
                     self.quantized_in[v] = max(takers)
 
@@ -74,7 +73,7 @@ class _Crossings:
             return value
         if value in self.graph.int8 and self.maker.get(value, -1) >= 0:
             return ~value
-        if op.quantized and self.quantized_in.get(value, op.delegate) != op.delegate:
+        if op.index in self.graph.quantized and self.quantized_in.get(value, op.delegate) != op.delegate:
             return ~value
         return value
 
@@ -85,7 +84,7 @@ class _Crossings:
         made_here = self.maker.get(value, -1) == delegate
         if made_here and value in graph.kept:
             forms[value] = None
-        for reader in self.readers.get(value, ()):
+        for reader in graph.readers.get(value, ()):
             if reader.delegate == delegate:
                 continue
             form = self.read(reader, value)

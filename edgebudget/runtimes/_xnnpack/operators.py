@@ -4,6 +4,7 @@ Read in XNNPACK's src/operators and src/subgraph. Sizes of C structures are thos
 pointers and size_t throughout, so a 32-bit build takes half.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgebudget.runtimes._glibc import usable_bytes
@@ -51,6 +52,22 @@ class Cost:
     packed: int = 0
     shaped: int = 0
     workspace: int = 0
+
+    def on(self, tiles: Tiles) -> "Cost":
+        """Return the cost where the kernels are those of `tiles`: the same with any."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """What an operator costs where that depends on the kernels: `price` of a table of them and of `arguments`."""
+
+    price: Callable[..., Cost]
+    arguments: tuple[object, ...]
+
+    def on(self, tiles: Tiles) -> Cost:
+        """Return the cost where the kernels are those of `tiles`."""
+        return self.price(tiles, *self.arguments)
 
 
 SIMPLE = Cost(OPERATOR + COMPUTE)  # binary, transpose, slice, softmax, pad

@@ -4,7 +4,6 @@ Follows backends/xnnpack/_passes: FuseBatchNorm, DecomposeBatchNorm, FuseActivat
 RemoveRedundantCopy, ChannelsLastTaggedReshape; and backends/xnnpack/operators for what a node becomes.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -25,11 +24,9 @@ from edgebudget.runtimes._xnnpack.operators import (
     UNARY,
     Cost,
     Precision,
+    Priced,
     concatenation,
 )
-from edgebudget.runtimes._xnnpack.tiles import Tiles
-
-Readers = Mapping[int, Sequence[EdgeOp]]
 
 _NEEDS_NHWC = frozenset({
     "convolution", "mean", "max_pool2d", "avg_pool2d", "upsample_bilinear2d", "prelu", "batch_norm",
@@ -56,7 +53,7 @@ class XnnNode:
     kind: str
     inputs: list[int]
     output: int
-    cost: Cost
+    cost: Cost | Priced
     name: str
     module: str = ""
     order: float = 0.0  # where it runs among the others
@@ -89,11 +86,10 @@ def activation_precision(dtype: str) -> Precision:
 
 
 class _Builder:
-    def __init__(self, graph: EdgeGraph, step: Step, tiles: Tiles) -> None:
+    def __init__(self, graph: EdgeGraph, step: Step) -> None:
         self.graph = graph
         self.makes = frozenset(step.makes)
         self.arriving = frozenset(step.reads)  # `~value` where another delegate hands it over as int8
-        self.tiles = tiles
         self.module = ""  # of the operator at hand, for people
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
@@ -117,7 +113,7 @@ class _Builder:
         sub.int8.append(int8)
         return len(sub.sizes) - 1
 
-    def node(self, kind: str, inputs: list[int], output: int, cost: Cost = SIMPLE, name: str = "") -> None:
+    def node(self, kind: str, inputs: list[int], output: int, cost: Cost | Priced = SIMPLE, name: str = "") -> None:
         order = float(len(self.out.nodes))
         self.made_at[output] = order
         self.out.nodes.append(XnnNode(kind, inputs, output, cost, name or kind, self.module, order))
@@ -178,7 +174,7 @@ class _Builder:
 
         Linear layers and convolutions over one value share it; those with 4-bit weights have each their own.
         """
-        key = (position, op.index if op.weights == "qb4w" else -1)
+        key = (position, op.index if self.graph.weights.get(op.index) == "qb4w" else -1)
         found = self.quantized.get(key)
         if found is None:
             shape = self.graph.shapes[edge]
@@ -193,17 +189,14 @@ class _Builder:
         return self.value(edge, nhwc, int8)
 
 
-def build(step: Step, graph: EdgeGraph, readers: Readers, tiles: Tiles) -> Subgraph:
-    """Return the subgraph of the delegate that `step` calls. Pure.
-
-    `readers` are the operators that read each value, in the whole model.
-    """
-    made = _Builder(graph, step, tiles)
+def build(step: Step, graph: EdgeGraph) -> Subgraph:
+    """Return the subgraph of the delegate that `step` calls, whatever kernels will run it. Pure."""
+    made = _Builder(graph, step)
     skip: set[int] = set()
     for op in step.ops:
         if id(op) not in skip:
             made.module = op.module
-            _emit(made, op, _fuse(op, graph, readers, skip))
+            _emit(made, op, _fuse(op, graph, skip))
     for value in step.makes:
         position = made.get(value, False, False, -1) if value >= 0 else made.get(~value, False, True, -1)
         made.out.external[position] = True
@@ -253,41 +246,41 @@ def _is_unary(node: XnnNode) -> bool:
     return node.kind in ("unary", "convert") and len(node.inputs) == 1
 
 
-def _fuse(op: EdgeOp, graph: EdgeGraph, readers: Readers, skip: set[int]) -> EdgeOp:
+def _fuse(op: EdgeOp, graph: EdgeGraph, skip: set[int]) -> EdgeOp:
     """Return the last operator that `op` absorbs: a batch norm behind a convolution, a clamp behind what can clamp.
 
     FuseBatchNormPass needs a weight that is a parameter itself: one in 4 bits is dequantized first.
     """
     final = op
-    if op.target in ("convolution", "linear") and op.weights != "qb4w":
-        follower = _sole_reader(final, graph, readers)
+    if op.target in ("convolution", "linear") and graph.weights.get(op.index) != "qb4w":
+        follower = _sole_reader(final, graph)
         if follower is not None and follower.target == "batch_norm":
             skip.add(id(follower))
             final = follower
     accepted = _ACTIVATIONS if op.target in _FUSES_ACTIVATION else _CLAMPS if op.target in _CLAMPS else _NONE
     if accepted:
-        follower = _sole_reader(final, graph, readers)
+        follower = _sole_reader(final, graph)
         if follower is not None and follower.target in accepted:
             skip.add(id(follower))
             final = follower
     return final
 
 
-def _sole_reader(op: EdgeOp, graph: EdgeGraph, readers: Readers) -> EdgeOp | None:
+def _sole_reader(op: EdgeOp, graph: EdgeGraph) -> EdgeOp | None:
     value = op.outputs[0]
-    following = readers.get(value, ())
+    following = graph.readers.get(value, ())
     if len(following) != 1 or value in graph.kept or following[0].delegate != op.delegate:
         return None
     return following[0]
 
 
 def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
-    graph, tiles = made.graph, made.tiles
+    graph = made.graph
     output = final.outputs[0]
     constant, shapes = graph.constant, graph.shapes
     # A parameter that is computed on comes in from the method, like an activation.
     activations = [v for v in op.inputs if not constant[v]] or op.inputs
-    int8 = op.quantized
+    int8 = op.index in graph.quantized
     if op.target == "clone":
         source = activations[0]
         nhwc, held = made.home.get(source, (False, ~source in made.arriving))
@@ -314,10 +307,10 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
             nhwc = False
         reads_nhwc = nhwc
     positions = [made.get(v, reads_nhwc, int8, op.index) for v in dict.fromkeys(activations)]
-    precision = QS8 if int8 else QD8 if op.weights != "float" else activation_precision(graph.dtypes[output])
+    precision = QS8 if int8 else QD8 if op.index in graph.weights else activation_precision(graph.dtypes[output])
     if precision is QD8:
         positions = [made.dynamic(activations[0], positions[0], op)]
-    cost = _cost(op, graph, tiles, precision)
+    cost = _cost(op, graph, precision)
     _count_constants(made.out, op, final, graph, precision)
     kind = _KIND.get(op.target, op.target if op.target in _NEEDS_NHWC or op.target in ("linear", "bmm") else "unary")
     if op.target == "cat":
@@ -358,7 +351,7 @@ def _spatial(shape: Shape) -> tuple[int, int]:
     return (shape[2], shape[3]) if len(shape) == 4 else (shape[-1], 1)
 
 
-def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> Cost:
+def _cost(op: EdgeOp, graph: EdgeGraph, precision: Precision) -> Cost | Priced:
     shapes = graph.shapes
     shape, target = shapes[op.outputs[0]], op.target
     if target == "convolution":
@@ -366,28 +359,29 @@ def _cost(op: EdgeOp, graph: EdgeGraph, tiles: Tiles, precision: Precision) -> C
         if len(weight) == 3:
             weight = (*weight, 1)
         if op.params[7]:
-            return operators.transposed_convolution(tiles, precision, weight, op.params, _spatial(shape), shape[0])
-        return operators.convolution(tiles, precision, weight, op.params, _spatial(shape))
+            arguments = (precision, weight, op.params, _spatial(shape), shape[0])
+            return Priced(operators.transposed_convolution, arguments)
+        return Priced(operators.convolution, (precision, weight, op.params, _spatial(shape)))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
-        if op.weights == "qb4w":
-            return operators.grouped_fully_connected(tiles, inputs, outputs, GROUP_NUMEL)
-        return operators.fully_connected(tiles, precision, inputs, outputs)
+        if graph.weights.get(op.index) == "qb4w":
+            return Priced(operators.grouped_fully_connected, (inputs, outputs, GROUP_NUMEL))
+        return Priced(operators.fully_connected, (precision, inputs, outputs))
     if target == "batch_norm":
         channels = shape[1]
         params = (1, 1, 0, 0, 1, 1, channels, 0)
-        return operators.convolution(tiles, precision, (channels, 1, 1, 1), params, _spatial(shape))
+        return Priced(operators.convolution, (precision, (channels, 1, 1, 1), params, _spatial(shape)))
     if target == "bmm":
-        return operators.batch_matmul(tiles, precision, shape[0], shapes[op.inputs[0]][2], shape[2])
+        return Priced(operators.batch_matmul, (precision, shape[0], shapes[op.inputs[0]][2], shape[2]))
     if target == "max_pool2d":
-        return operators.max_pooling(tiles, op.params, _spatial(shape))
+        return Priced(operators.max_pooling, (op.params, _spatial(shape)))
     if target == "avg_pool2d":
-        return operators.average_pooling(tiles, precision, op.params, shape[1], _spatial(shape))
+        return Priced(operators.average_pooling, (precision, op.params, shape[1], _spatial(shape)))
     if target == "mean":
         return operators.global_pooling(precision, shape[1])
     if target == "upsample_bilinear2d":
-        return operators.resize_bilinear(tiles, precision, _spatial(shape))
+        return Priced(operators.resize_bilinear, (precision, _spatial(shape)))
     return SIMPLE if target in _BINARY or target in _MOVES else UNARY
 
 
@@ -399,7 +393,7 @@ def _count_constants(sub: Subgraph, op: EdgeOp, final: EdgeOp, graph: EdgeGraph,
         channels = graph.shapes[op.outputs[0]][1 if target == "convolution" else -1]
         folded = final.target == "batch_norm" or _norm_between(op, final)
         scales = channels * 4 if precision in (QS8, QD8) else 0
-        if op.weights == "qb4w":
+        if graph.weights.get(op.index) == "qb4w":
             nbytes, scales = prod(weight) // 2, prod(weight) // GROUP_NUMEL * GROUP_SCALE_BYTES
         else:  # a convolution's float weights stay float32 in the file, whatever the model's type
             nbytes = prod(weight) * (4 if precision is F16 and target == "convolution" else precision.weight)

@@ -1,9 +1,10 @@
-"""A delegate's workspace: which values share memory, and what is alive at each node.
+"""A delegate's workspace: which values share memory, what is alive at each node, and where it all stands.
 
 Read in XNNPACK's src/runtime.c: xnn_plan_memory, optimize_tensor_allocation_for_in_place_operations,
 initialize_workspace_values.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -24,18 +25,25 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Workspace:
-    """`nbytes` as allocated, 0 where nothing is planned; `blocks`, the values in it; bytes and elements alive while
-    each node runs."""
+class Held:
+    """The values that a workspace is for, as (bytes, first and last node); bytes and elements alive while each node
+    runs."""
 
-    nbytes: int
-    blocks: tuple[Block, ...]
+    values: tuple[tuple[int, int, int], ...]
     alive: tuple[int, ...]
     alive_numel: tuple[int, ...]
 
 
-def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspace:
-    """Return the workspace XNNPACK plans for `sub`, whose floating-point values take `element_bytes`. Pure.
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """`nbytes` as allocated, 0 where nothing is planned; `blocks`, the values in it."""
+
+    nbytes: int
+    blocks: tuple[Block, ...]
+
+
+def hold_in_workspace(sub: Subgraph, element_bytes: int) -> Held:
+    """Return what `sub`, whose floating-point values take `element_bytes`, holds in its workspace and when. Pure.
 
     A unary, binary, copy, softmax or reshape node writes over an input of its output's size when both have one reader.
     """
@@ -54,7 +62,6 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
                 break
     count = len(sub.nodes)
     change, elements = [0] * (count + 1), [0] * (count + 1)
-    usages: list[Usage] = []
     values: list[tuple[int, int, int]] = []
     # Values are numbered as the nodes that make them are defined, which settles ties.
     for value in sorted(range(len(sizes)), key=first.__getitem__):
@@ -62,22 +69,23 @@ def plan_workspace(sub: Subgraph, alignment: int, element_bytes: int) -> Workspa
         if not nbytes or first[value] < 0:
             continue
         start, end = first[value], last[value]
-        usages.append(Usage(rounded_nbytes(nbytes, alignment), start, end))
         values.append((nbytes, start, end))
         numel = nbytes if sub.int8[value] else nbytes // element_bytes
         change[start] += nbytes
         change[end + 1] -= nbytes
         elements[start] += numel
         elements[end + 1] -= numel
-    for i, node in enumerate(sub.nodes):
-        if node.cost.workspace:
-            usages.append(Usage(rounded_nbytes(node.cost.workspace, alignment), i, i))
+    return Held(tuple(values), tuple(accumulate(change[:count])), tuple(accumulate(elements[:count])))
+
+
+def plan_workspace(held: Held, scratch: Sequence[tuple[int, int]], alignment: int) -> Workspace:
+    """Return the workspace XNNPACK plans for the values in `held` and for `scratch`: (node, bytes it takes). Pure."""
+    usages = [Usage(rounded_nbytes(nbytes, alignment), first, last) for nbytes, first, last in held.values]
+    usages += [Usage(rounded_nbytes(nbytes, alignment), node, node) for node, nbytes in scratch]
     offsets, arena = plan_arena(usages)
     return Workspace(
         arena + 2 * EXTRA_BYTES if arena else 0,
-        tuple([Block(*value, offset) for value, offset in zip(values, offsets, strict=False)]),
-        tuple(accumulate(change[:count])),
-        tuple(accumulate(elements[:count])),
+        tuple([Block(*value, offset) for value, offset in zip(held.values, offsets, strict=False)]),
     )
 
 
