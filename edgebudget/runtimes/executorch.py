@@ -1,9 +1,8 @@
 """ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
 
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
-from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.dtypes import DtypeOption, once_per_option
 from edgebudget.errors import TraceError
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
@@ -68,7 +67,7 @@ class _ExecuTorch:
             )
         if graph.truncation:
             return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
-        planned = _plan(graph, option.name)
+        planned = _plan(graph, option)
         refused = planned.program.refused
         if refused:
             return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
@@ -119,22 +118,17 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     )
 
 
-_PLANNED: WeakKeyDictionary[TracedGraph, dict[str, _Planned]] = WeakKeyDictionary()
-
-
-def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
-    """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
-    plans = _PLANNED.setdefault(graph, {})
-    if floating_dtype not in plans:
-        try:
-            from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
-        except ImportError as missing:
-            raise TraceError(
-                f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
-                "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
-            ) from missing
-        plans[floating_dtype] = _make_plan(decompose(graph, floating_dtype))
-    return plans[floating_dtype]
+@once_per_option
+def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
+    """Return the plan of `graph` with its floating-point numbers in the type that the option is named after."""
+    try:
+        from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
+    except ImportError as missing:
+        raise TraceError(
+            f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
+            "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
+        ) from missing
+    return _make_plan(decompose(graph, option.name))
 
 
 def _make_plan(core: TracedGraph) -> _Planned:
