@@ -77,7 +77,7 @@ def image(*shape: int) -> torch.Tensor:
 
 
 Operator = Callable[[nn.Module, torch.Tensor], torch.Tensor]
-BLIND: dict[str, Operator] = {
+DERIVED: dict[str, Operator] = {
     "relu": lambda m, x: F.relu(x + 1),
     "relu_": lambda m, x: F.relu_(x + 1),
     "silu_": lambda m, x: F.silu(x + 1, inplace=True),
@@ -103,28 +103,34 @@ BLIND: dict[str, Operator] = {
     "conv2d": lambda m, x: m.conv(x),
     "depthwise": lambda m, x: m.depthwise(x),
     "batch_norm": lambda m, x: m.norm(x),
+    "linear": lambda m, x: m.linear(x.permute(0, 2, 3, 1)),
+    "layer_norm": lambda m, x: F.layer_norm(x.transpose(1, -1), (4,)),
+    "pool": lambda m, x: F.adaptive_avg_pool2d(x, 1).flatten(1),
+    "matmul": lambda m, x: x @ x.transpose(-1, -2),
+    "mixed types": lambda m, x: torch.cat([x.flatten(), torch.arange(3, device=x.device).float()]) + 1,
 }
 SHAPES = st.tuples(st.integers(1, 3), st.just(4), st.integers(1, 6), st.integers(1, 6))
 
 
-@pytest.mark.parametrize("name", BLIND)
+@pytest.mark.parametrize("name", DERIVED)
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=SHAPES, second=SHAPES, dtype=st.sampled_from(["float32", "float16"]))
-def test_what_is_resized_is_what_running_the_operator_gives(
+def test_what_is_derived_is_what_running_the_operator_gives(
     name: str, first: tuple[int, ...], second: tuple[int, ...], dtype: str
 ) -> None:
     with torch.device("meta"):
         module = Forward(
-            BLIND[name], conv=nn.Conv2d(4, 3, 3, padding=1), depthwise=nn.Conv2d(4, 4, 1, groups=4),
-            norm=nn.BatchNorm2d(4),
+            DERIVED[name], conv=nn.Conv2d(4, 3, 3, padding=1), depthwise=nn.Conv2d(4, 4, 1, groups=4),
+            norm=nn.BatchNorm2d(4), linear=nn.Linear(4, 5),
         ).eval()  # fmt: skip
     graph = trace(module, (image(*second),))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_aten, "_TEMPLATES", {})
         patch.setattr(core_aten, "_FORMS", {})
-        decompose(trace(module, (image(*first),)), dtype)
-        resized = decompose(graph, dtype)
+        decompose(trace(module, (image(*first),)), "float32")
+        decompose(graph, "float32")
+        derived = decompose(graph, dtype)
         patch.setattr(core_aten, "_TEMPLATES", {})
         patch.setattr(core_aten, "_FORMS", {})
         run = decompose(graph, dtype)
-    assert (resized.ops, resized.tensors, resized.storages) == (run.ops, run.tensors, run.storages)
+    assert (derived.ops, derived.tensors, derived.storages) == (run.ops, run.tensors, run.storages)

@@ -16,14 +16,23 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
 from edgebudget.tracing.export_modes import Engine, Meta, Operator, Tensor
-from edgebudget.tracing.templates import Call, Template, form_of, resized, typed
+from edgebudget.tracing.templates import (
+    Call,
+    Template,
+    form_of,
+    keeps_type,
+    resized,
+    retyped,
+    retyped_metas,
+    typed,
+)
 from edgebudget.tracing.values import name_of
 
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
 
 
 _TEMPLATES: dict[tuple[object, ...], Template] = {}
-_FORMS: dict[tuple[object, ...], Template] = {}  # one template of each form
+_FORMS: dict[tuple[object, ...] | None, Template] = {}  # one template of each form
 _OPERATORS: dict[str, Operator] = {}
 
 
@@ -132,29 +141,24 @@ class _Decomposer:
         key = (op.target, constants, metas)
         template = _TEMPLATES.get(key)
         if template is None:
-            template = self._template(op, args, kwargs, metas, form_of(op.target, constants, metas))
+            form = form_of(op.target, constants, metas)
+            template = self._derived(op, constants, metas, form) or self._learn(op, args, kwargs, metas)
             if len(_TEMPLATES) < _MAX_TEMPLATES:
                 _TEMPLATES[key] = template
+                _FORMS.setdefault(form, template)
         self._instantiate(op, template, arguments)
 
-    def _template(
-        self,
-        op: Op,
-        args: tuple[Arg, ...],
-        kwargs: tuple[tuple[str, Arg], ...],
-        metas: tuple[Meta, ...],
-        form: tuple[object, ...] | None,
-    ) -> Template:
-        """Return what `op` becomes: as one of its form does, if any was learned, else by running it."""
+    def _derived(
+        self, op: Op, constants: tuple[object, ...], metas: tuple[Meta, ...], form: tuple[object, ...] | None
+    ) -> Template | None:
+        """Return what `op` becomes from what was learned of one of other sizes, or of the same in float32."""
         known = _FORMS.get(form) if form else None
-        if known is not None:
-            found = resized(known, self._graph.tensors[op.outputs[0]].shape)
-            if found is not None:
-                return found
-        template = self._learn(op, args, kwargs, metas)
-        if form and len(_FORMS) < _MAX_TEMPLATES:
-            _FORMS.setdefault(form, template)
-        return template
+        found = resized(known, self._graph.tensors[op.outputs[0]].shape) if known else None
+        is_mixed = "float32" in [meta.dtype for meta in metas]  # also so where all are float32, as they were learned
+        if found is None and not is_mixed and keeps_type(op.target):
+            known = _TEMPLATES.get((op.target, constants, retyped_metas(metas, self._floating, "float32")))
+            found = retyped(known, "float32", self._floating) if known else None
+        return found
 
     def _localise(self, arg: Arg, local: Mapping[int, int]) -> Arg:
         if isinstance(arg, Ref):

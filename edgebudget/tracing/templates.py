@@ -38,6 +38,11 @@ _BLIND = frozenset({
     "hardsigmoid", "hardtanh", "relu6", "sigmoid", "tanh", "gelu", "clamp", "clamp_min", "exp", "max_pool2d",
 })  # fmt: skip
 """Operators whose decomposition asks for ranks and types, never for sizes (torch/_decomp/decompositions.py)."""
+_KEEPING = _BLIND - {"silu", "hardswish", "hardsigmoid"} | {
+    "linear", "layer_norm", "reshape", "view", "flatten", "adaptive_avg_pool2d", "matmul", "permute", "transpose",
+    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "pad", "chunk", "roll",
+}  # fmt: skip
+"""Operators that become the same in half precision: none of them computes in float32 in between."""
 _EMPTY = (0,)
 
 
@@ -78,6 +83,28 @@ def resized(template: Template, result: tuple[int, ...]) -> Template | None:
         for call in template.calls
     ]
     return template._replace(calls=tuple(calls))
+
+
+def keeps_type(target: str) -> bool:
+    """Return whether an operator becomes the same in another floating-point type, but for the type."""
+    return target.split(".")[1].removesuffix("_") in _KEEPING
+
+
+def retyped(template: Template, old: str, new: str) -> Template | None:
+    """Return `template` with tensors of the floating-point type `old` in `new`; None where a type is an argument."""
+    if template.constants or any(_names(old, (call.args, *call.kwargs)) for call in template.calls):
+        return None
+    calls = [call._replace(metas=retyped_metas(call.metas, old, new)) for call in template.calls]
+    return template._replace(calls=tuple(calls))
+
+
+def _names(name: str, arg: Arg) -> bool:
+    return any(_names(name, item) for item in arg) if isinstance(arg, tuple) else arg == name
+
+
+def retyped_metas(metas: tuple[Meta, ...], old: str, new: str) -> tuple[Meta, ...]:
+    """Return `metas` with the type `new` where it was `old`."""
+    return tuple([Meta(meta.shape, meta.stride, new) if meta.dtype == old else meta for meta in metas])
 
 
 def _is_plain(meta: Meta) -> bool:
