@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from edgebudget.dtypes import DTYPES, Assignment, DtypeOption, assign, once_per_option
-from edgebudget.graph import Role, TracedGraph, once_per_graph
+from edgebudget.graph import TracedGraph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
 from edgebudget.target import GENERIC, Target
@@ -84,11 +84,5 @@ def _assigned_bytes(graph: TracedGraph, option: DtypeOption) -> tuple[int, int]:
 def _weight_bytes(graph: TracedGraph, held: Assignment) -> tuple[int, int]:
     """Return the bytes of the parameters and of the buffers."""
     nbytes = held.total_nbytes
-    parameters, buffers = _parameters_and_buffers(graph)
-    return sum([nbytes[i] for i in parameters]), sum([nbytes[i] for i in buffers])
-
-
-@once_per_graph
-def _parameters_and_buffers(graph: TracedGraph) -> tuple[list[int], list[int]]:
-    weights, parameter, buffer = graph.weights, Role.PARAMETER, Role.BUFFER
-    return [s[0] for s in weights if s[3] is parameter], [s[0] for s in weights if s[3] is buffer]
+    parameters, buffers = graph.parameter_storages, graph.buffer_storages
+    return sum([nbytes[s[0]] for s in parameters]), sum([nbytes[s[0]] for s in buffers])

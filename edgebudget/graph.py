@@ -37,10 +37,10 @@ class Role(StrEnum):
     @property
     def is_weight(self) -> bool:
         """Whether the bytes come with the model's file."""
-        return self in _WEIGHTS
+        return self in WEIGHT_ROLES
 
 
-_WEIGHTS = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
+WEIGHT_ROLES = frozenset({Role.PARAMETER, Role.BUFFER, Role.CONSTANT})
 _PARAMETER, _BUFFER = Role.PARAMETER, Role.BUFFER  # looked up in the enum, each takes twice as long
 
 
@@ -161,22 +161,32 @@ class TracedGraph:
     @cached_property
     def weights(self) -> tuple[Storage, ...]:
         """Parameters, buffers and constants: what comes with the model's file."""
-        return tuple([s for s in self.storages if s[3] in _WEIGHTS])
+        return tuple([s for s in self.storages if s[3] in WEIGHT_ROLES])
 
     @cached_property
     def activations(self) -> tuple[Storage, ...]:
         """Inputs and everything that the forward makes."""
-        return tuple([s for s in self.storages if s[3] not in _WEIGHTS])
+        return tuple([s for s in self.storages if s[3] not in WEIGHT_ROLES])
+
+    @cached_property
+    def parameter_storages(self) -> tuple[Storage, ...]:
+        """The weights that are parameters, tied ones once."""
+        return tuple([s for s in self.weights if s[3] is _PARAMETER])
+
+    @cached_property
+    def buffer_storages(self) -> tuple[Storage, ...]:
+        """The weights that are buffers, persistent or not."""
+        return tuple([s for s in self.weights if s[3] is _BUFFER])
 
     @cached_property
     def parameter_numel(self) -> int:
         """Elements of all parameters, tied ones once."""
-        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is _PARAMETER])
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.parameter_storages])
 
     @cached_property
     def buffer_numel(self) -> int:
         """Elements of all buffers, persistent or not."""
-        return sum([s[1] // ITEMSIZE[s[2]] for s in self.storages if s[3] is _BUFFER])
+        return sum([s[1] // ITEMSIZE[s[2]] for s in self.buffer_storages])
 
     @cached_property
     def floating_dtypes(self) -> frozenset[str]:

@@ -44,15 +44,15 @@ def hold_all(graph: TracedGraph, floating_dtype: str) -> tuple[list[str], list[i
     dtypes, nbytes = _as_traced(graph)
     if graph.floating_dtypes <= {floating_dtype}:
         return dtypes.copy(), nbytes.copy()
-    scale = {dtype: (ITEMSIZE[dtype], ITEMSIZE[floating_dtype]) for dtype in FLOATING}
-    scale |= dict.fromkeys(ITEMSIZE.keys() - FLOATING, (1, 1))
-    scaled = [n // scale[d][0] * scale[d][1] for d, n in zip(dtypes, nbytes, strict=True)]
-    return [floating_dtype if dtype in FLOATING else dtype for dtype in dtypes], scaled
+    wide = {dtype: ITEMSIZE[dtype] for dtype in graph.floating_dtypes}
+    narrow = ITEMSIZE[floating_dtype]
+    scaled = [n // wide[d] * narrow if d in wide else n for d, n in zip(dtypes, nbytes, strict=True)]
+    return [floating_dtype if d in wide else d for d in dtypes], scaled
 
 
 @once_per_graph
 def _as_traced(graph: TracedGraph) -> tuple[list[str], list[int]]:
-    return [s.dtype for s in graph.storages], [s.nbytes for s in graph.storages]
+    return [s[2] for s in graph.storages], [s[1] for s in graph.storages]
 
 
 def hold_as(dtype: str, nbytes: int, floating_dtype: str) -> Held:

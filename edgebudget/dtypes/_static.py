@@ -7,10 +7,11 @@ operators of xnnpack_quantizer_utils.py).
 
 from collections.abc import Container
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgebudget.dtypes._floating import hold_all
 from edgebudget.dtypes.interface import Assignment
-from edgebudget.graph import FLOATING, ITEMSIZE, Op, Storage, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, WEIGHT_ROLES, Op, Storage, TracedGraph
 
 WEIGHTED = frozenset(
     {"conv1d", "conv2d", "conv3d", "linear", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
@@ -52,57 +53,73 @@ def assign_static(
     inputs and outputs of the model. A weight that an uncovered operator reads too is held twice. Only `operators` are
     covered, by default all of them.
     """
-    covered, quantized = _propagate(graph, coverage, range(len(graph.ops)) if operators is None else operators)
+    reach = _propagate(graph, coverage, range(len(graph.ops)) if operators is None else operators)
     dtypes, nbytes = hold_all(graph, "float32")
-    quantization = _hold_weights(graph, covered, dtypes, nbytes)
+    quantization = _hold_weights(graph, reach, dtypes, nbytes)
     outputs = set(graph.outputs)
     wide = {  # storages that some tensor needs as float32
         tensor[4]
-        for tensor, narrow in zip(graph.tensors, quantized, strict=True)
+        for tensor, narrow in zip(graph.tensors, reach.quantized, strict=True)
         if (not narrow or tensor[0] in outputs) and tensor[3] in FLOATING
     }
-    for storage in graph.activations:
-        if storage.dtype in FLOATING and storage.id not in wide:
-            dtypes[storage.id], nbytes[storage.id] = "int8", storage.numel
-    return Assignment(option, tuple(dtypes), tuple(nbytes), frozenset(covered), quantization)
+    for storage, size, dtype, *_ in graph.activations:
+        if storage not in wide and dtype in FLOATING:
+            dtypes[storage], nbytes[storage] = "int8", size // ITEMSIZE[dtype]
+    return Assignment(option, tuple(dtypes), tuple(nbytes), reach.covered, quantization)
 
 
-def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]) -> tuple[set[int], list[bool]]:
-    covered: set[int] = set()
+class _Reach(NamedTuple):
+    """How far quantization goes: which operators it covers, those of them with weights, all but those, and whether each
+    tensor is quantized."""
+
+    covered: frozenset[int]
+    weighted: list[tuple[Op, str]]
+    others: list[Op]
+    quantized: list[bool]
+
+
+def _propagate(graph: TracedGraph, coverage: Coverage, operators: Container[int]) -> _Reach:
+    covered: list[int] = []
+    weighted: list[tuple[Op, str]] = []
+    others: list[Op] = []
     quantized = [False] * len(graph.tensors)
     tensors, storages = graph.tensors, graph.storages
     computing, following = coverage.computing, coverage.following
     weighted_outputs: set[int] = set()
-    for (index, _, _, _, _, inputs, outputs), name in zip(graph.ops, graph.op_names, strict=True):
+    for op, name in zip(graph.ops, graph.op_names, strict=True):
+        index, _, _, _, _, inputs, outputs = op
         takes = name in computing
         if not takes and inputs:
             if name in following:
-                takes = all(
-                    quantized[t] or tensors[t].dtype not in FLOATING or storages[tensors[t].storage].role.is_weight
-                    for t in inputs
-                )
+                takes = True
+                for t in inputs:
+                    if (
+                        not quantized[t]
+                        and tensors[t][3] in FLOATING
+                        and storages[tensors[t][4]][3] not in WEIGHT_ROLES
+                    ):
+                        takes = False
             elif name == "batch_norm":
                 takes = inputs[0] in weighted_outputs
         if takes and index in operators:
-            covered.add(index)
+            covered.append(index)
             for t in outputs:
                 quantized[t] = tensors[t][3] in FLOATING
             if name in WEIGHTED:
                 weighted_outputs.update(outputs)
-    return covered, quantized
+                weighted.append((op, name))
+                continue
+        others.append(op)
+    return _Reach(frozenset(covered), weighted, others, quantized)
 
 
-def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
+def _hold_weights(graph: TracedGraph, reach: _Reach, dtypes: list[str], nbytes: list[int]) -> dict[int, int]:
     """Put the weights of covered operators into `dtypes` and `nbytes`; return the bytes of their scales."""
     tensors = graph.tensors
     channels: dict[int, int] = {}
     biases: set[int] = set()
-    others: list[Op] = []
     storages = graph.storages
-    for op, name in zip(graph.ops, graph.op_names, strict=True):
-        if name not in WEIGHTED or op[0] not in covered:
-            others.append(op)
-            continue
+    for op, name in reach.weighted:
         _, weight, *bias = op[5]
         _, shape, _, _, storage, _ = tensors[weight]
         if _is_weight(storages[storage]):
@@ -112,8 +129,8 @@ def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbyt
                 biases.add(tensors[t][4])
     integers = channels.keys() | biases
     elsewhere: set[int] = set()
-    if not integers.isdisjoint([tensors[t][4] for op in others for t in op[5]]):
-        for op in others:
+    if not integers.isdisjoint([tensors[t][4] for op in reach.others for t in op[5]]):
+        for op in reach.others:
             read = integers.intersection([tensors[t][4] for t in op[5]])
             if read and not _only_views(graph, op):
                 elsewhere |= read
@@ -128,7 +145,7 @@ def _hold_weights(graph: TracedGraph, covered: set[int], dtypes: list[str], nbyt
 
 
 def _is_weight(storage: Storage) -> bool:
-    return storage[3].is_weight and storage[2] in FLOATING
+    return storage[3] in WEIGHT_ROLES and storage[2] in FLOATING
 
 
 def _output_channels(op: Op, name: str, shape: tuple[int, ...]) -> int:

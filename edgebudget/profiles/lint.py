@@ -67,7 +67,7 @@ def lint_chain(chain: list[Link]) -> tuple[Finding, ...]:
     problems = schema_problems(document.data) + file_problems(document.data, stem)
     if not problems:
         merged = merge_chain(chain)
-        if not is_abstract(merged):
+        if len(chain) > 1 and not is_abstract(merged):
             problems = schema_problems(merged.data)
         if not problems:
             problems = [*_sources(document.data, merged.data), *_cores(document.data)]

@@ -42,8 +42,7 @@ def read_chain(file: ProfileFile, folders: Sequence[Folder], check: Callable[[Li
         if not isinstance(parent, str):
             return chain
         current = find_parent(parent, current, folders)
-        seen = [other.file.path.resolve() for other in chain]
-        if current.path.resolve() in seen:
+        if any(current.path == link.file.path for link in chain):
             names = [other.file.path.stem for other in chain] + [current.path.stem]
             raise ProfileError(
                 f"{chain[0].document.path}: extends: goes round in a loop ({' -> '.join(names)}).",

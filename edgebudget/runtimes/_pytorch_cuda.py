@@ -65,8 +65,6 @@ def _phases(load_bytes: int, inference: Mapping[str, int]) -> Mapping[str, Mappi
 
 def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
     """Return what `graph` takes under `option`, each operator's results made before what it ends is dropped. Pure."""
-    import numpy as np
-
     nbytes = hold(option, graph).total_nbytes
     allocator = CachingAllocator()
     for storage in graph.weights:
@@ -87,7 +85,7 @@ def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
             peak, at = allocator.allocated_bytes, step
         for i in dies.get(step, []):
             allocator.release(held.pop(i, None))
-    curve = lifetimes(graph).alive(np.array(nbytes, dtype=np.int64)).tolist()
+    curve = lifetimes(graph).alive(nbytes)
     return CudaFootprint(
         load_allocated_bytes=load_allocated,
         load_reserved_bytes=load_reserved,
@@ -118,7 +116,7 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption) -> MemoryLayout:
         activation_lower_bound_bytes=alive_peak,
         activation_bytes=found.allocated_peak_bytes - found.load_allocated_bytes,
         activation_total_bytes=sum([tensor.nbytes for tensor in tensors]),
-        activation_peak_numel=lifetimes(graph).numel_alive(at_alive_peak),
+        activation_peak_numel=lifetimes(graph).numel_alive(graph, at_alive_peak),
         workspace_bytes=found.reserved_peak_bytes - found.allocated_peak_bytes,
         load_heap_bytes=max(2 * weights, found.load_reserved_bytes),
         inference_heap_bytes=found.reserved_peak_bytes,

@@ -6,15 +6,10 @@ torch 2.15 and torchao 0.18. Names are those of a file called `model.pt`.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from edgebudget.dtypes._static import SCALE_NBYTES, ZERO_POINT_NBYTES
 from edgebudget.dtypes.interface import Assignment
 from edgebudget.graph import Role, TracedGraph, once_per_graph
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 ALIGNMENT = 64  # .storage_alignment
 LOCAL_HEADER_BYTES, CENTRAL_HEADER_BYTES, DESCRIPTOR_BYTES, END_BYTES = 30, 46, 16, 98
@@ -71,20 +66,18 @@ def _quantized(graph: TracedGraph, held: Assignment, options: Sequence[str]) -> 
 
 
 def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
+    entries = (*graph.parameters.items(), *graph.buffers.items())
     saved = frozenset(_saved(graph))
-    names = [
-        (len(name), of[0])
-        for entries in (graph.parameters, graph.buffers)
-        for name, of in entries.items()
-        if of[0] in saved
-    ]
-    few = min(len(names), PICKLE_MANY)
-    nbytes = PICKLE_BYTES + sum(map(len, graph.modules)) + PICKLE_MODULE_BYTES * len(graph.modules)
-    nbytes += sum([length for length, _ in names])
-    nbytes += few * PICKLE_TENSOR_BYTES + (len(names) - few) * PICKLE_MANY_TENSOR_BYTES
+    if len(saved) < len(graph.weights):
+        entries = tuple([(name, of) for name, of in entries if of[0] in saved])
+    lengths = [len(name) for name, _ in entries]
+    few = min(len(lengths), PICKLE_MANY)
+    nbytes = PICKLE_BYTES + sum(map(len, graph.modules)) + PICKLE_MODULE_BYTES * len(graph.modules) + sum(lengths)
+    nbytes += few * PICKLE_TENSOR_BYTES + (len(lengths) - few) * PICKLE_MANY_TENSOR_BYTES
     if not quantized:
         return nbytes
-    classes = [(at, quantized[storage]) for at, (_, storage) in enumerate(names) if storage in quantized]
+    storages = [of[0] for _, of in entries]
+    classes = [(at, quantized[storage]) for at, storage in enumerate(storages) if storage in quantized]
     for at, option in classes:
         plain = PICKLE_TENSOR_BYTES if at < PICKLE_MANY else PICKLE_MANY_TENSOR_BYTES
         nbytes += QUANTIZED_PICKLE_BYTES[option][1] - plain
@@ -94,23 +87,18 @@ def _pickle_nbytes(graph: TracedGraph, quantized: Mapping[int, str]) -> int:
 def _zip_nbytes(pickle_nbytes: int, records: Sequence[int]) -> int:
     """Each entry is a header, a name, padding, aligned data and a descriptor; so what one needs of padding follows from
     the size of the one before and its own name. The central directory names all of them again."""
-    import numpy as np
-
-    lengths = _name_lengths(len(records))
+    pickle_name, *names = _name_lengths(len(records))
     before = LOCAL_HEADER_BYTES + PADDING_HEADER_BYTES
-    sizes = np.array([pickle_nbytes, 1, 2, 6, *records, 2, 40], dtype=np.int64)
-    ends = np.zeros_like(sizes)  # modulo the alignment
-    ends[1:] = sizes[:-1] + DESCRIPTOR_BYTES
-    padding = -(ends + lengths + before) % ALIGNMENT
-    entries = int(sizes.sum() + padding.sum() + 2 * lengths.sum())
-    return entries + len(lengths) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
+    sizes = [pickle_nbytes, 1, 2, 6, *records, 2]  # and 40, which pads no other
+    unaligned = before + DESCRIPTOR_BYTES
+    padding = [-(size + name + unaligned) & (ALIGNMENT - 1) for size, name in zip(sizes, names, strict=True)]
+    entries = sum(sizes) + 40 + sum(padding) + -(pickle_name + before) % ALIGNMENT + 2 * (pickle_name + sum(names))
+    return entries + (len(sizes) + 1) * (before + DESCRIPTOR_BYTES + CENTRAL_HEADER_BYTES) + END_BYTES
 
 
 @lru_cache(maxsize=64)
-def _name_lengths(records: int) -> "NDArray[np.int64]":
+def _name_lengths(records: int) -> tuple[int, ...]:
     """Return the lengths of the entries' names: of the pickle, 1, 2 and 6 bytes, of `records`, then of 2 and 40."""
-    import numpy as np
-
     before = ("data.pkl", ".format_version", ".storage_alignment", "byteorder")
     names = (*before, *[f"data/{i}" for i in range(records)], "version", ".data/serialization_id")
-    return np.array([len("model/") + len(name) for name in names], dtype=np.int64)
+    return tuple([len("model/") + len(name) for name in names])

@@ -55,21 +55,30 @@ def _scratch(graph: TracedGraph, held: Assignment, kernels: CpuKernels) -> tuple
     call = Call(graph, held, kernels, _CONVOLUTIONS[kernels])
     is_arm = kernels.onednn is Onednn.ACL
     found = [0] * len(graph.ops)
-    unmodelled: dict[str, None] = {}
-    for op in graph.ops:
-        handler = _BY_TARGET.get(op.target) or _resolve(op)
-        if handler is _nothing:
-            continue
-        if handler is None:
-            unmodelled[op.name] = None
-            continue
+    handled, unknown = _handled(graph)
+    unmodelled = dict.fromkeys(unknown)
+    for op, handler in handled:
         call.op = op
-        found[op.index] = handler(call)
+        found[op[0]] = handler(call)
         if is_arm and handler in _IN_ONEDNN:
             unmodelled[op.name] = None  # what the Arm Compute Library takes beside the reorders
         elif handler in _PRODUCTS and call.dtype(call.input()) in kernels.reduced_types:
             unmodelled[op.name] = None  # oneDNN's buffers of packed blocks, up to some 0.2 MB
     return found, tuple(unmodelled)
+
+
+@once_per_graph
+def _handled(graph: TracedGraph) -> tuple[list[tuple[Op, Handler]], tuple[str, ...]]:
+    """Return the operators that may take something, each with its handler, and the names of those without one."""
+    handled: list[tuple[Op, Handler]] = []
+    unknown: dict[str, None] = {}
+    for op in graph.ops:
+        handler = _BY_TARGET.get(op[1]) or _resolve(op)
+        if handler is None:
+            unknown[op.name] = None
+        elif handler is not _nothing:
+            handled.append((op, handler))
+    return handled, tuple(unknown)
 
 
 def _resolve(op: Op) -> Handler | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import add
 
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph
@@ -56,38 +57,37 @@ class _PyTorch:
             )
         if target.gpu == "cuda":
             return replace(lay_out_on_cuda(graph, option), runtime_bytes=CUDA_BUILD_BYTES)
-        import numpy as np
-
         held = hold(option, graph)
-        nbytes = np.array(held.total_nbytes, dtype=np.int64)
+        nbytes = held.total_nbytes
         life = lifetimes(graph)
         curve = life.alive(nbytes)
-        scratch, unmodelled = scratch_bytes(graph, held, kernels_of(target))
+        kernels = kernels_of(target)
+        scratch, unmodelled = scratch_bytes(graph, held, kernels)
         notes = [_LOADING]
         quantized = frozenset() if TAKEN.isdisjoint(options) else {i for i in held.covered if options[i] in TAKEN}
         if quantized:
-            add_scratch(graph, options, quantized, kernels_of(target), scratch)
+            add_scratch(graph, options, quantized, kernels, scratch)
         for fused in fused_modules(graph, held):
             if not quantized.isdisjoint(range(fused.first, fused.last + 1)):
                 continue  # the fused operator takes plain tensors only
             notes[1:] = [_FUSED]
-            before = sum(held.total_nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
-            curve[fused.first : fused.last + 1] = before
-            scratch[fused.first : fused.last + 1] = [fused.peak_bytes] * (fused.last + 1 - fused.first)
+            before = sum(nbytes[s.id] for s in graph.activations if s.born < fused.first <= s.dies)
+            count = fused.last + 1 - fused.first
+            curve[fused.first : fused.last + 1] = [before] * count
+            scratch[fused.first : fused.last + 1] = [fused.peak_bytes] * count
         if any(options[i] == "int4-weight-only" for i in quantized):
             notes.append(UNPACKED_NOTE)
-        at_alive_peak = int(curve.argmax())
-        alive_peak = int(curve[at_alive_peak])
-        with_scratch = curve + np.array(scratch, dtype=np.int64) if scratch else curve
-        at = int(with_scratch.argmax())
-        total_peak = int(with_scratch[at])
-        weights = int(nbytes[life.weights].sum())
+        alive_peak = max(curve)
+        with_scratch = list(map(add, curve, scratch)) if scratch else curve
+        total_peak = max(with_scratch)
+        at = with_scratch.index(total_peak)
+        weights = sum([nbytes[i] for i in life.weights])
         op = graph.ops[at] if graph.ops else None
         return MemoryLayout(
             activation_lower_bound_bytes=alive_peak,
             activation_bytes=alive_peak,
-            activation_total_bytes=int(nbytes[life.activations].sum()),
-            activation_peak_numel=life.numel_alive(at_alive_peak),
+            activation_total_bytes=sum([nbytes[i] for i in life.activations]),
+            activation_peak_numel=life.numel_alive(graph, curve.index(alive_peak)),
             workspace_bytes=total_peak - alive_peak,
             load_heap_bytes=2 * weights,
             inference_heap_bytes=weights + total_peak,
@@ -96,8 +96,8 @@ class _PyTorch:
             storage_bytes=state_dict_nbytes(graph, held, options),
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
-            timeline=OnDemand(partial(_timeline, graph, with_scratch.tolist())),
-            tensors=OnDemand(partial(live_tensors, graph, held.total_nbytes)),
+            timeline=OnDemand(partial(_timeline, graph, with_scratch)),
+            tensors=OnDemand(partial(live_tensors, graph, nbytes)),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,

@@ -14,6 +14,7 @@ from edgebudget.tracing.guards import (
     refuse_reads,
     refuse_unswappable,
     run_eagerly,
+    uncollected,
 )
 from edgebudget.tracing.recorder import Recorder
 from edgebudget.tracing.rules import Learned
@@ -41,12 +42,13 @@ def trace(
     both name the module and the operator.
     """
     name = name or type(model).__name__
-    before = Learned.learnings
-    graph = _trace(model, args, kwargs or {}, name, allow_truncation)
-    if Learned.learnings == before:
-        return graph
-    # What torch runs for the first time imports and caches, and garbage of that may have held a tensor for too long.
-    return _trace(model, args, kwargs or {}, name, allow_truncation)
+    with uncollected():
+        before = Learned.learnings
+        graph = _trace(model, args, kwargs or {}, name, allow_truncation)
+        if Learned.learnings == before:
+            return graph
+        # What torch runs for the first time imports and caches; garbage of that may have held a tensor for too long.
+        return _trace(model, args, kwargs or {}, name, allow_truncation)
 
 
 def _trace(
@@ -107,15 +109,18 @@ def _trace(
 
 
 def _collect(module: nn.Module, path: str, found: dict[str, nn.Module], seen: set[int]) -> None:
-    """Fill `found` with each module once, by its first dotted path, parents before children."""
-    if id(module) in seen:
-        return
+    """Fill `found` with `module` and each in it once, by its first dotted path, parents before children."""
     seen.add(id(module))
     found[path] = module
     prefix = f"{path}." if path else ""
     for name, child in module._modules.items():
-        if child is not None:
+        if child is None or id(child) in seen:
+            continue
+        if child._modules:
             _collect(child, prefix + name, found, seen)
+        else:
+            seen.add(id(child))
+            found[prefix + name] = child
 
 
 def _data_dependent(name: str, modules: Mapping[str, nn.Module], path: str, target: str) -> DataDependentError:

@@ -4,6 +4,7 @@ A trace sees operators. What goes past them, such as `Tensor.tolist`, a cast tha
 TorchScript keeps to itself, is refused with its place rather than missed.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
@@ -18,10 +19,10 @@ from edgebudget.tracing.values import DataRead, is_dense
 if TYPE_CHECKING:
     from edgebudget.tracing.recorder import Recorder
 
-_Container: TypeAlias = "dict[object, object] | list[object] | set[object]"
+Mutable: TypeAlias = "dict[object, object] | list[object] | set[object]"
 _MADE_BY_MODULE = frozenset(nn.Module().__dict__)
 _CHANGED_BY_FORWARD = frozenset({"_modules", "_non_persistent_buffers_set"})
-_SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
+SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 
 # Of torch.Tensor: not operators, so that no dispatch mode sees them.
 _READS = ("tolist", "numpy", "__array__", "__dlpack__", "__format__")
@@ -56,6 +57,9 @@ def failed_in(failure: BaseException) -> str:
 
 def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
     """Raise TraceError where a module's weights cannot be replaced: TorchScript's, and those that do not exist yet."""
+    kinds = {module.__class__ for module in modules.values()}
+    if not any(issubclass(kind, (torch.jit.ScriptModule, LazyModuleMixin)) for kind in kinds):
+        return
     for path, module in modules.items():
         if isinstance(module, torch.jit.ScriptModule):
             raise TraceError(
@@ -69,12 +73,12 @@ def refuse_unswappable(name: str, modules: Mapping[str, nn.Module]) -> None:
             )
 
 
-def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, _Container]]:
+def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Mutable, Mutable]]:
     """Return the lists, dicts and sets among `module`'s attributes, its parameters and buffers aside, with copies.
 
     Adds to `kept` the addresses of storages of tensors that it holds as plain attributes or in those containers.
     """
-    containers: list[tuple[_Container, _Container]] = []
+    containers: list[tuple[Mutable, Mutable]] = []
     for key, value in module.__dict__.items():
         if key in _MADE_BY_MODULE:
             if key in _CHANGED_BY_FORWARD:
@@ -84,12 +88,12 @@ def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[_Container, 
         if kind is dict or kind is list or kind is set:
             containers.append((value, value.copy()))
             kept.update(_address(part) for part in (value.values() if kind is dict else value) if _is_held(part))
-        elif kind not in _SCALARS and _is_held(value):
+        elif kind not in SCALARS and _is_held(value):
             kept.add(_address(value))
     return containers
 
 
-def refill(containers: list[tuple[_Container, _Container]]) -> None:
+def refill(containers: list[tuple[Mutable, Mutable]]) -> None:
     """Put back what `own_containers` found."""
     for container, before in containers:
         container.clear()
@@ -106,6 +110,18 @@ def _is_held(value: object) -> TypeGuard[torch.Tensor]:
 def _address(tensor: torch.Tensor) -> int:
     address: int = tensor.untyped_storage()._cdata
     return address
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Within: no garbage collection, which would free cycles in mid-forward, at a moment of its own choosing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextmanager

@@ -5,22 +5,19 @@ input. If one operator came of it (or none: a dropout), it is written down from 
 takes a third of the time. Whatever is not as `torch.nn` made it, such as a replaced forward or a hook before it, runs.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeVar, cast
 
 import torch
 from torch import nn
-from torch.nn.modules import module as _hooks
 
 from edgebudget.graph import Arg, Ref
-from edgebudget.tracing.guards import tracked
 from edgebudget.tracing.recorder import Recorder
 from edgebudget.tracing.rules import Kind, Learned, Rule, Tag
+from edgebudget.tracing.standing import STANDING, Own, look, stand_in_for
 
 T = TypeVar("T")
-_SAME = Kind.SAME
 
 _CLASSES: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding,
@@ -36,28 +33,21 @@ _BESIDE_CONSTANTS: dict[type[nn.Module], int] = {
     nn.Conv3d: 2,
 }  # `transposed`, and the padding once more
 
+_SAME = Kind.SAME
+_infers = torch.is_inference_mode_enabled
+_without_dispatch = torch._C._DisableTorchDispatch
+
 
 class Leaf(NamedTuple):
-    """A class of leaves: its forward, what that reads of an instance, and how many attributes an instance has."""
+    """A class of leaves: its forward, what that reads of an instance, how many attributes one has, its stand-in."""
 
     forward: Callable[..., object]
     constants: Callable[[nn.Module], object]
     attributes: int
+    stand_in: type[nn.Module]
 
 
-class Own:
-    """A module's own weights for the time of a trace: what stands for each, in the order it registered them."""
-
-    __slots__ = ("changed", "path", "refs", "signatures")
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.refs: list[Ref] = []
-        self.signatures: list[int] = []  # of their forms; 0 where None is registered
-        self.changed = False  # by the forward, or not as plain as a leaf's are to begin with
-
-
-class _Replay(NamedTuple):
+class Replay(NamedTuple):
     """What a leaf writes down: nothing (`rule` is None), or one operator over input, weights and constants.
 
     `args` and `inputs` pick from the input and the weights, the former from `constants` behind them as well.
@@ -70,99 +60,63 @@ class _Replay(NamedTuple):
     inputs: Callable[[tuple[int, ...]], tuple[int, ...]] = tuple
 
 
-_REPLAYS: Learned[_Replay | None] = Learned()  # None: more than one operator, or one that has to run
+_REPLAYS: Learned[Replay | None] = Learned()  # None: more than one operator, or one that has to run
 
 
-def _leaf(kind: type[nn.Module]) -> Leaf:
-    names: tuple[str, ...] = tuple(getattr(kind, "__constants__", ()))
-    attributes = len(vars(nn.Module())) + len(names) + _BESIDE_CONSTANTS.get(kind, 0)
-    return Leaf(kind.forward, attrgetter(*names) if names else type, attributes)
-
-
-LEAVES: dict[type[nn.Module], Leaf] = {kind: _leaf(kind) for kind in _CLASSES}
-
-
-def is_plain(module: nn.Module, leaf: Leaf) -> bool:
-    """Whether `module` is as its class made it, so that its forward does what it does in all others."""
-    return len(module.__dict__) == leaf.attributes and not (module._forward_pre_hooks or module._forward_hooks)
-
-
-def leaf_classes() -> dict[type[nn.Module], Leaf]:
-    """Return the classes whose calls can be replayed now: none while a hook listens to every module's."""
-    if _hooks._global_forward_pre_hooks or _hooks._global_forward_hooks:
-        return {}
-    plain = nn.Module.__call__
-    return {kind: leaf for kind, leaf in LEAVES.items() if kind.forward is leaf.forward and kind.__call__ is plain}
-
-
-@contextmanager
-def replaying(recorder: Recorder, leaves: Mapping[int, Own], classes: Iterable[type[nn.Module]]) -> Iterator[None]:
-    """Within: calls of `leaves`, which go by their modules' `id`, are written down where it is known what they do.
-
-    They are caught in their classes: nn.Module's own call costs more than all that a replay does.
-    """
-    for kind in classes:
-        kind.__call__ = _replaying_call(recorder, leaves, kind)  # type: ignore[method-assign]
+def replay_of(own: Own, module: nn.Module, signature: int) -> Replay | None:
+    """Return what `module` writes down for an input with this signature; None where it has to run."""
     try:
-        yield
+        return _REPLAYS.get((own.kind, own.constants(module), signature, *own.signatures))
+    except TypeError:  # a list among the constants
+        return None
+
+
+def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
+    own = STANDING.get(id(module))
+    if own is None or len(args) != 1 or kwargs:
+        return look(module)(*args, **kwargs)
+    x, recorder = args[0], own.recorder
+    tag: Tag | None = getattr(x, "_edgebudget", None)
+    if tag is None or tag[0] is not recorder or tag[2] < 0 or not _infers():
+        return look(module)(x)
+    replay = replay_of(own, module, tag[2])
+    if replay is None:
+        return _learn(own, module, x, tag)
+    rule, behind, pick_args, named, pick_inputs = replay
+    if rule is None:
+        return x
+    tensors = (tag[3], *own.refs)
+    if rule[0] is _SAME:
+        recorder.rewrite(
+            cast(torch.Tensor, x), rule[1], own.path, pick_args(tensors + behind), named, pick_inputs(tensors)
+        )
+        return x
+    undispatched = _without_dispatch()  # while it lives; the recorder is not to see itself
+    try:
+        return recorder.make(rule, own.path, pick_args(tensors + behind), named, pick_inputs(tensors))
     finally:
-        for kind in classes:
-            del kind.__call__
+        del undispatched
 
 
-def _replaying_call(recorder: Recorder, leaves: Mapping[int, Own], kind: type[nn.Module]) -> Callable[..., object]:
-    ordinary, constants = kind.__call__, LEAVES[kind].constants
-    infers = torch.is_inference_mode_enabled
-    without_dispatch = torch._C._DisableTorchDispatch
-
-    def run(own: Own, module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> object:
-        return tracked(recorder, own.path, ordinary)(module, *args, **kwargs)
-
-    def call(module: nn.Module, *args: object, **kwargs: object) -> object:
-        own = leaves.get(id(module))
-        if own is None:
-            return ordinary(module, *args, **kwargs)
-        if len(args) != 1 or kwargs or own.changed or module._forward_hooks or module._forward_pre_hooks:
-            return run(own, module, args, kwargs)
-        x = args[0]
-        tag: Tag | None = getattr(x, "_edgebudget", None)
-        if tag is None or tag[0] is not recorder or tag[2] < 0 or not infers():
-            return run(own, module, args, kwargs)
-        key = (kind, constants(module), tag[2], *own.signatures)
-        try:
-            replay = _REPLAYS[key]
-        except KeyError:
-            before, tensors = len(recorder.ops), (tag.ref, *own.refs)
-            out = run(own, module, args, kwargs)
-            _REPLAYS.remember(key, _learned(recorder, before, x, tensors, out))
-            return out
-        except TypeError:  # a list among the constants
-            return run(own, module, args, kwargs)
-        if replay is None:
-            return run(own, module, args, kwargs)
-        rule, behind, pick_args, named, pick_inputs = replay
-        if rule is None:
-            return x
-        tensors = (tag[3], *own.refs)
-        if rule[0] is _SAME:
-            recorder.rewrite(
-                cast(torch.Tensor, x), rule[1], own.path, pick_args(tensors + behind), named, pick_inputs(tensors)
-            )
-            return x
-        undispatched = without_dispatch()  # while it lives; the recorder is not to see itself
-        try:
-            return recorder.make(rule, own.path, pick_args(tensors + behind), named, pick_inputs(tensors))
-        finally:
-            del undispatched
-
-    return call
+def _learn(own: Own, module: nn.Module, x: object, tag: Tag) -> object:
+    """Run a leaf as it is, and remember what it wrote down."""
+    key = (own.kind, own.constants(module), tag.signature, *own.signatures)
+    before = len(own.recorder.ops)
+    out = look(module)(x)
+    try:
+        is_known = key in _REPLAYS
+    except TypeError:
+        return out
+    if not is_known:
+        _REPLAYS.remember(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
+    return out
 
 
-def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...], out: object) -> _Replay | None:
+def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...], out: object) -> Replay | None:
     """Return how to write down again what a leaf has just recorded, or None where that does not follow from forms."""
     made = recorder.ops[before:]
     if not made:
-        return _Replay(None) if out is x else None
+        return Replay(None) if out is x else None
     rule, op = recorder.last_rule, made[0]
     if len(made) > 1 or rule is None or rule.target != op.target or not isinstance(out, torch.Tensor):
         return None
@@ -175,10 +129,25 @@ def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...
     constants = [arg for arg in op.args if not isinstance(arg, Ref)]
     behind = iter(range(len(tensors), len(tensors) + len(constants)))
     args = [places[arg] if isinstance(arg, Ref) else next(behind) for arg in op.args]
-    return _Replay(rule, tuple(constants), _picker(args), op.kwargs, _picker([places[i] for i in op.inputs]))
+    return Replay(rule, tuple(constants), _picker(args), op.kwargs, _picker([places[i] for i in op.inputs]))
 
 
 def _picker(places: list[int]) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
     if len(places) > 1:
         return itemgetter(*places)
     return itemgetter(slice(places[0], places[0] + 1))
+
+
+def _leaf(kind: type[nn.Module]) -> Leaf:
+    names: tuple[str, ...] = tuple(getattr(kind, "__constants__", ()))
+    attributes = len(vars(nn.Module())) + len(names) + _BESIDE_CONSTANTS.get(kind, 0)
+    return Leaf(kind.forward, attrgetter(*names) if names else type, attributes, stand_in_for(kind, _call))
+
+
+LEAVES: dict[type[nn.Module], Leaf] = {kind: _leaf(kind) for kind in _CLASSES}
+
+
+def is_plain_leaf(module: nn.Module, leaf: Leaf) -> bool:
+    """Whether `module` is as its class made it, so that its forward does what it does in all others."""
+    own = module.__dict__
+    return len(own) == leaf.attributes and not own["_forward_pre_hooks"] and not own["_forward_hooks"]

@@ -14,9 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
-from edgebudget.graph import Arg, Op, Role, Storage, TensorSpec
+from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.rules import PLAIN, RULES, Kind, Rule, Tag, constant_of, form_of, ref_to
+from edgebudget.tracing.rules import PLAIN, RULES, Form, Kind, Rule, Tag, alone, constant_of, form_of, ref_to
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -39,6 +39,10 @@ _empty_strided = torch.empty_strided
 
 Block = tuple[int, str, Role | None, str, int, bool, bool]
 """A storage as it is met: bytes, dtype, role (None where it came from outside), name, birth, persistent, trainable."""
+
+
+Promise = tuple[Form, Ref, int]
+"""An output that is written down, and of which no tensor has been made yet: its form, id and storage."""
 
 
 class _Death(weakref.ref[torch.UntypedStorage]):
@@ -96,7 +100,7 @@ class Recorder(TorchDispatchMode):
     ) -> tuple[int, ...]:
         """Make a weight or an input known; returns its tensor ids, several where the layout is sparse."""
         if is_dense(tensor):
-            return (self._register(tensor, role, name, persistent, trainable),)
+            return alone(self._register(tensor, role, name, persistent, trainable))
         ids = tuple(self._register(part, role, name, persistent, trainable) for part in components(tensor))
         form = form_of(tensor.shape, (), tensor.dtype, not tensor.is_meta)
         tensor._edgebudget = Tag(self, ids, form.signature, ref_to(ids[-1]))  # type: ignore[attr-defined]
@@ -121,7 +125,7 @@ class Recorder(TorchDispatchMode):
         value = len(self.tensors)
         offset = int(tensor.storage_offset())
         self.tensors.append(TensorSpec(value, form.shape, form.stride, form.dtype_name, block, offset))
-        tensor._edgebudget = Tag(self, (value,), form.signature, ref_to(value))  # type: ignore[attr-defined]
+        tensor._edgebudget = Tag(self, alone(value), form.signature, ref_to(value))  # type: ignore[attr-defined]
         return value
 
     def _watch(self, storage: torch.UntypedStorage, address: int, storage_id: int) -> None:
@@ -228,17 +232,56 @@ class Recorder(TorchDispatchMode):
         inputs: tuple[int, ...],
     ) -> Tensor:
         """Record an operator with the rule FRESH, and return its output. Only while no dispatch mode is active."""
+        return self.redeem(*self.promise(rule, module, args, kwargs, inputs))
+
+    def promise(
+        self,
+        rule: Rule,
+        module: str,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        inputs: tuple[int, ...],
+    ) -> Promise:
+        """Record an operator with the rule FRESH; its output is left to `redeem`, or to `expire`."""
         _, target, _, _, form, nbytes, _ = rule
-        signature, shape, stride, dtype, dtype_name = form
+        _, shape, stride, _, dtype_name = form
+        ops, tensors, blocks = self.ops, self.tensors, self.blocks
+        index, value, block = len(ops), len(tensors), len(blocks)
+        blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, index, True, False))
+        tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, 0)))
+        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, alone(value))))
+        return form, ref_to(value), block
+
+    def redeem(self, form: Form, ref: Ref, block: int) -> Tensor:
+        """Return the tensor that was promised. Only while no dispatch mode is active."""
+        signature, shape, stride, dtype, _ = form
         out = _empty_strided(shape, stride, dtype=dtype, device=META)
         storage = out.untyped_storage()
         address = storage._cdata
-        block = len(self.blocks)
-        self.blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, len(self.ops), True, False))
         self.addresses[address] = block
         self._watch(storage, address, block)
-        self._write(out, (shape, stride, dtype_name, block, 0), signature, target, module, args, kwargs, inputs)
+        out._edgebudget = _new(Tag, (self, alone(ref), signature, ref))  # type: ignore[attr-defined]
         return out
+
+    def rewrite_promised(
+        self,
+        ref: Ref,
+        target: str,
+        module: str,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        inputs: tuple[int, ...],
+    ) -> Ref:
+        """Record an in-place operator on what is promised as `ref`; returns what it is from then on."""
+        ops, tensors = self.ops, self.tensors
+        value = len(tensors)
+        tensors.append(_new(TensorSpec, (value, *tensors[ref][1:])))
+        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, alone(value))))
+        return ref_to(value)
+
+    def expire(self, block: int) -> None:
+        """Note that nobody has held what was promised in `block` since the last operator."""
+        self._dies[block] = len(self.ops) - 1
 
     def rewrite(
         self,
@@ -268,7 +311,7 @@ class Recorder(TorchDispatchMode):
         """Write down an operator whose one output is `tensor`, a new value; `spec` is its TensorSpec but for the id."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
-        ids = (value,)
+        ids = alone(value)
         tensors.append(_new(TensorSpec, (value, *spec)))
         tensor._edgebudget = _new(Tag, (self, ids, signature, ref_to(value)))  # type: ignore[attr-defined]
         ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))

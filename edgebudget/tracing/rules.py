@@ -79,20 +79,22 @@ class Learned(dict[tuple[object, ...], T]):
 RULES: Learned[Rule] = Learned()
 """By an operator's name and the signatures and constants among its arguments."""
 
-_FORMS: dict[tuple[object, ...], Form] = {}
+FORMS: dict[tuple[object, ...], Form] = {}
+"""Every form met, by shape, stride, dtype, and whether it is a real tensor's."""
 
 
 def form_of(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype, real: bool) -> Form:
     """Return the one `Form` of tensors with this shape, stride and dtype."""
     key = (shape, stride, dtype, real)
-    form = _FORMS.get(key)
+    form = FORMS.get(key)
     if form is None:
-        number = len(_FORMS) + 1
-        form = _FORMS[key] = Form(-number if real else number, tuple(shape), tuple(stride), dtype, name_of(dtype))
+        number = len(FORMS) + 1
+        form = FORMS[key] = Form(-number if real else number, tuple(shape), tuple(stride), dtype, name_of(dtype))
     return form
 
 
 _REFS: list[Ref] = []
+_ALONE: list[tuple[int]] = []
 
 
 def ref_to(tensor: int) -> Ref:
@@ -102,6 +104,15 @@ def ref_to(tensor: int) -> Ref:
     except IndexError:
         _REFS.extend(Ref(i) for i in range(len(_REFS), 2 * tensor + 64))
         return _REFS[tensor]
+
+
+def alone(number: int) -> tuple[int]:
+    """Return the one tuple of `number` alone: graphs are full of them, and what is shared is collected once."""
+    try:
+        return _ALONE[number]
+    except IndexError:
+        _ALONE.extend((i,) for i in range(len(_ALONE), 2 * number + 64))
+        return _ALONE[number]
 
 
 def constant_of(value: object) -> Arg:

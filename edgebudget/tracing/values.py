@@ -62,6 +62,9 @@ def reads_data(func: Operator, args: Sequence[object]) -> bool:
 def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: object) -> object:
     """Return `value` with `change` applied to every tensor in it: in containers, and in fields of dataclasses."""
 
+    if isinstance(value, torch.Tensor):
+        return change(value)
+
     def of_leaf(leaf: object) -> object:
         if isinstance(leaf, torch.Tensor):
             return change(leaf)
@@ -77,7 +80,7 @@ def map_tensors(change: Callable[[torch.Tensor], torch.Tensor], value: object) -
 
 def tensors_in(value: object) -> Iterator[torch.Tensor]:
     """Yield every tensor in `value`, whatever containers, mappings and dataclasses hold it."""
-    for leaf in tree_leaves(value):
+    for leaf in (value,) if isinstance(value, torch.Tensor) else tree_leaves(value):
         if isinstance(leaf, torch.Tensor):
             yield leaf
         elif dataclasses.is_dataclass(leaf) and not isinstance(leaf, type):

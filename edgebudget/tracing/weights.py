@@ -1,26 +1,25 @@
 """A model's weights for the time of a trace: twins on meta in their place, and the model as it was afterwards."""
 
-import gc
-from collections.abc import Iterator, Mapping, MutableMapping, Set
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 from torch import nn
 
 from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
-from edgebudget.tracing.guards import own_containers, refill, tracked
-from edgebudget.tracing.leaves import Own, is_plain, leaf_classes, replaying
+from edgebudget.tracing.guards import Mutable, own_containers, refill, tracked
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.rules import Tag, form_of, ref_to
+from edgebudget.tracing.rules import FORMS, Tag, alone, form_of, ref_to
+from edgebudget.tracing.stand_ins import StandIns
+from edgebudget.tracing.standing import Own, stand_down, stand_in
 from edgebudget.tracing.values import Twins, name_of
 
 Tensor = torch.Tensor
 
 _STRIDED = torch.strided
 
+_PARAMETER, _BUFFER = Role.PARAMETER, Role.BUFFER
 _new = tuple.__new__
-_NONE: frozenset[str] = frozenset()
 _DTYPES = frozenset(
     dtype for dtype in vars(torch).values() if isinstance(dtype, torch.dtype) and name_of(dtype) in ITEMSIZE
 )
@@ -29,8 +28,8 @@ _DTYPES = frozenset(
 class WeightsOnMeta:
     """The weights of a model while meta twins stand in their place.
 
-    `parameters` and `buffers` are the storages of each by dotted name. A twin is made when the forward asks for it;
-    most never are, for what a leaf of `torch.nn` does with its weights is known.
+    `parameters` and `buffers` are the storages of each by dotted name. Leaves of `torch.nn` get twins only if somebody
+    looks at them: most are replayed, for what they do with their weights is known.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -39,6 +38,8 @@ class WeightsOnMeta:
         self._recorder = recorder
         self._twins = Twins()
         self._blocks: dict[int, int] = {}  # the storages of weights, by the addresses of the originals
+        self._attributes: list[tuple[nn.Module, dict[str, object]]] = []  # of modules that have others now
+        self._containers: list[tuple[Mutable, Mutable]] = []
 
     @contextmanager
     def within(self, modules: Mapping[str, nn.Module]) -> Iterator[None]:
@@ -46,140 +47,101 @@ class WeightsOnMeta:
 
         The originals' attributes are not touched: each module works on a copy of its `__dict__`.
         """
-        collecting = gc.isenabled()
-        gc.disable()  # a collection in mid-forward would free cycles at a moment of its own choosing
-        attributes = [(module, module.__dict__) for module in modules.values()]
-        containers = []
-        classes = leaf_classes()
-        met: set[type[nn.Module]] = set()
-        leaves: dict[int, Own] = {}
+        stand_ins = StandIns()
+        trained: list[nn.Module] = []
         try:
-            for path, module in modules.items():
-                kind = module.__class__
-                leaf = classes.get(kind)
-                if leaf is not None and is_plain(module, leaf):
-                    leaves[id(module)] = self._swap(path, module)
-                    met.add(kind)
-                else:
-                    containers += own_containers(module, self._recorder.kept)
-                    self._swap(path, module)
-                    module.__dict__["forward"] = tracked(self._recorder, path, module.forward)
-            with replaying(self._recorder, leaves, met):
-                yield
+            for own, module in zip(self._read(modules), modules.values(), strict=True):
+                kind = stand_ins.of(module, own)
+                if kind is None:
+                    self._swap(own, module)
+                    continue
+                if module.training:
+                    trained.append(module)
+                    module.training = False
+                stand_in(module, kind, own)
+            yield
         finally:
-            for module, before in attributes:
+            stand_down(modules.values())
+            for module, before in self._attributes:
                 object.__setattr__(module, "__dict__", before)
-            refill(containers)
+            for module in trained:
+                module.training = True
+            refill(self._containers)
             self._recorder.untag()
-            if collecting:
-                gc.enable()
 
-    def _swap(self, path: str, module: nn.Module) -> Own:
-        """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
-        own = Own(path)
-        attributes = module.__dict__.copy()
-        attributes["training"] = False
-        parameters, buffers = attributes["_parameters"], attributes["_buffers"]
-        attributes["_parameters"] = self._adopt(parameters, Role.PARAMETER, own, _NONE, self.parameters)
-        attributes["_buffers"] = self._adopt(
-            buffers, Role.BUFFER, own, attributes["_non_persistent_buffers_set"], self.buffers
-        )
-        object.__setattr__(module, "__dict__", attributes)
-        return own
-
-    def _adopt(
-        self,
-        weights: dict[str, Tensor | None],
-        role: Role,
-        own: Own,
-        transient: Set[str],
-        storages: dict[str, tuple[int, ...]],
-    ) -> "dict[str, Tensor | None] | _Weights":
-        """Make `weights` known, and return what is to stand in their place; where each is stored goes to `storages`."""
-        if not weights:
-            return {}
-        recorder, known = self._recorder, self._blocks
+    def _read(self, modules: Mapping[str, nn.Module]) -> list[Own]:
+        """Make all weights known to the recorder, and return those of each of `modules`. One loop: it is hot."""
+        recorder, known, swap = self._recorder, self._blocks, self._swap
         tensors, blocks = recorder.tensors, recorder.blocks
-        refs, signatures = own.refs, own.signatures
-        prefix = f"{own.path}." if own.path else ""
-        twins: dict[str, Tensor | Ref | None] = {}
-        for name, weight in weights.items():
-            if weight is None:
-                twins[name] = None
-                signatures.append(0)
-                continue
-            dotted = prefix + name
-            if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
-                own.changed = True  # a sparse weight is its own twin: meta has no sparse kernels to speak of
-                twin = twins[name] = self._twins.of(weight)
-                ids = recorder.adopt(twin, role, dotted, name not in transient, weight.requires_grad)
-                storages[dotted] = tuple([tensors[i].storage for i in ids])
-                continue
-            storage = weight.untyped_storage()
-            address = storage._cdata
-            signature, shape, stride, _, dtype = form_of(weight.shape, weight.stride(), weight.dtype, False)
-            block = known.get(address)
-            if block is None:
-                block = known[address] = len(blocks)
-                blocks.append((storage.nbytes(), dtype, role, dotted, -1, name not in transient, weight.requires_grad))
-            value = len(tensors)
-            tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
-            ref = twins[name] = ref_to(value)
-            refs.append(ref)
-            signatures.append(signature)
-            storages[dotted] = (block,)
-        return _Weights(weights, twins, own, self)
+        owns: list[Own] = []
+        for path, module in modules.items():
+            attributes = module.__dict__
+            own = Own(recorder, path, module.__class__, swap)
+            owns.append(own)
+            refs, signatures = own.refs, own.signatures
+            for role, weights, storages in (
+                (_PARAMETER, attributes["_parameters"], self.parameters),
+                (_BUFFER, attributes["_buffers"], self.buffers),
+            ):
+                if not weights:
+                    continue
+                transient = attributes["_non_persistent_buffers_set"] if role is _BUFFER else ()
+                for name, weight in weights.items():
+                    if weight is None:
+                        signatures.append(0)
+                        continue
+                    dotted = f"{path}.{name}" if path else name
+                    if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
+                        twin = self._read_sparse(weight, role, dotted, name not in transient)
+                        own.sparse = {**own.sparse, name: twin}
+                        continue
+                    storage = weight.untyped_storage()
+                    address = storage._cdata
+                    key = (weight.shape, weight.stride(), weight.dtype, False)
+                    signature, shape, stride, _, dtype = FORMS.get(key) or form_of(*key)
+                    block = known.get(address)
+                    if block is None:
+                        block = known[address] = len(blocks)
+                        saved = not transient or name not in transient
+                        blocks.append((storage.nbytes(), dtype, role, dotted, -1, saved, weight.requires_grad))
+                    value = len(tensors)
+                    tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
+                    refs.append(ref_to(value))
+                    signatures.append(signature)
+                    storages[dotted] = alone(block)
+        return owns
 
-    def twin_of(self, weight: Tensor, ref: Ref) -> Tensor:
-        """Return the twin of `weight` on meta, with its tag, made while the recorder is active."""
-        recorder = self._recorder
-        undispatched = torch._C._DisableTorchDispatch()
+    def _read_sparse(self, weight: Tensor, role: Role, name: str, is_saved: bool) -> Tensor:
+        """Make known a weight that is its own twin: meta has no sparse kernels to speak of."""
+        twin = self._twins.of(weight)
+        ids = self._recorder.adopt(twin, role, name, is_saved, weight.requires_grad)
+        storages = self.parameters if role is _PARAMETER else self.buffers
+        storages[name] = tuple([self._recorder.tensors[i].storage for i in ids])
+        return twin
+
+    def _swap(self, own: Own, module: nn.Module) -> None:
+        """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
+        self._containers += own_containers(module, self._recorder.kept)
+        before = module.__dict__
+        self._attributes.append((module, before))
+        refs = iter(own.refs)
+        attributes = before | {"training": False}
+        for kind in ("_parameters", "_buffers"):
+            attributes[kind] = {name: self._twin(weight, name, own, refs) for name, weight in before[kind].items()}
+        attributes["forward"] = tracked(self._recorder, own.path, module.forward)
+        object.__setattr__(module, "__dict__", attributes)
+
+    def _twin(self, weight: Tensor | None, name: str, own: Own, refs: Iterator[Ref]) -> Tensor | None:
+        """Return the twin of `weight` on meta, with its tag; `refs` are those of `own` that have not had theirs."""
+        if weight is None or name in own.sparse:
+            return own.sparse.get(name)
+        ref, recorder = next(refs), self._recorder
+        undispatched = torch._C._DisableTorchDispatch()  # the recorder may be active, and is not to see this
         try:
             twin = self._twins.of(weight)
         finally:
             del undispatched
         signature = form_of(weight.shape, weight.stride(), weight.dtype, False).signature
         recorder.addresses[twin.untyped_storage()._cdata] = recorder.tensors[ref].storage
-        twin._edgebudget = Tag(recorder, (int(ref),), signature, ref)  # type: ignore[attr-defined]
+        twin._edgebudget = Tag(recorder, alone(ref), signature, ref)  # type: ignore[attr-defined]
         return twin
-
-
-class _Weights(MutableMapping[str, "Tensor | None"]):
-    """The parameters or the buffers of one module, each as its twin, which is made when it is asked for."""
-
-    __slots__ = ("_originals", "_own", "_swap", "_twins")
-
-    def __init__(
-        self, originals: dict[str, Tensor | None], twins: dict[str, Tensor | Ref | None], own: Own, swap: WeightsOnMeta
-    ) -> None:
-        self._originals = originals
-        self._twins = twins
-        self._own = own
-        self._swap = swap
-
-    def __getitem__(self, name: str) -> Tensor | None:
-        twin = self._twins[name]
-        if isinstance(twin, Ref):
-            twin = self._twins[name] = self._swap.twin_of(cast(Tensor, self._originals[name]), twin)
-        return twin
-
-    def __setitem__(self, name: str, value: Tensor | None) -> None:
-        self._own.changed = True
-        self._twins[name] = value
-
-    def __delitem__(self, name: str) -> None:
-        self._own.changed = True
-        del self._twins[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._twins
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._twins)
-
-    def __len__(self) -> int:
-        return len(self._twins)
-
-    def copy(self) -> dict[str, Tensor | None]:
-        """Return the twins as a plain dict, as a module that is copied in a forward asks for them."""
-        return dict(self)

@@ -1,0 +1,89 @@
+"""Stand-ins: for the time of a trace, a module whose calls are known beforehand is of a class derived from its own.
+
+The stand-in's call writes down what is known. Whoever looks at the module's weights, its hooks or its `__dict__`, or
+sets anything, makes it a module like any other: its own class comes back, and twins for its weights.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from edgebudget.graph import Ref
+from edgebudget.tracing.recorder import Recorder
+
+_NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
+LOOKED_AT = ("__dict__", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
+"""The attributes that are not as they seem while a stand-in is there."""
+
+_set_class = object.__dict__["__class__"].__set__  # beneath what a stand-in says of its class
+
+
+class Own:
+    """A module and its own weights for the time of a trace: what stands for each, in the order it registered them."""
+
+    __slots__ = ("children", "constants", "kind", "look", "path", "recorder", "refs", "signatures", "sparse")
+
+    def __init__(
+        self, recorder: Recorder, path: str, kind: type[nn.Module], look: Callable[["Own", nn.Module], None]
+    ) -> None:
+        self.recorder = recorder
+        self.path = path
+        self.kind = kind
+        self.look = look  # gives the module twins for its weights
+        self.refs: list[Ref] = []
+        self.signatures: list[int] = []  # of their forms; 0 where None is registered
+        self.sparse = _NONE  # weights that are their own twins, by name
+        self.constants: Callable[[nn.Module], object] = type  # what a leaf's forward reads of it beside weights
+        self.children: tuple[nn.Module, ...] | None = None  # of a chain
+
+
+STANDING: dict[int, Own] = {}
+"""What is known of each module that has a stand-in now, by the module's `id`."""
+
+
+def stand_in(module: nn.Module, kind: type[nn.Module], own: Own) -> None:
+    """Make `module` one of `kind`, the stand-in of its class, until it is looked at or `stand_down`."""
+    STANDING[id(module)] = own
+    _set_class(module, kind)
+
+
+def stand_down(modules: Iterable[nn.Module]) -> None:
+    """Give those of `modules` their own class back that have a stand-in."""
+    for module in modules:
+        own = STANDING.pop(id(module), None)
+        if own is not None:
+            _set_class(module, own.kind)
+
+
+def look(module: nn.Module) -> nn.Module:
+    """Return `module`, of a stand-in's class, with its own class, and with twins for its weights."""
+    _set_class(module, type(module).__base__)
+    own = STANDING.pop(id(module), None)
+    if own is not None:  # else one that a forward has just made by `type(module)`
+        own.look(own, module)
+    return module
+
+
+def stand_in_for(
+    kind: type[nn.Module], call: Callable[..., object], looked_at: Iterable[str] = LOOKED_AT
+) -> type[nn.Module]:
+    """Return a class derived from `kind` whose instances do `call`, and are `kind`'s again when looked at."""
+
+    def attribute(name: str, module: nn.Module) -> object:
+        return getattr(look(module), name)
+
+    def assign(name: str, module: nn.Module, value: object) -> None:
+        object.__setattr__(look(module), name, value)
+
+    body: dict[str, object] = {name: property(partial(attribute, name), partial(assign, name)) for name in looked_at}
+    body["__call__"] = call
+    body["__getattr__"] = lambda module, name: getattr(look(module), name)
+    body["__setattr__"] = lambda module, name, value: setattr(look(module), name, value)
+    body["__delattr__"] = lambda module, name: delattr(look(module), name)
+    body["__reduce_ex__"] = lambda module, protocol: look(module).__reduce_ex__(protocol)
+    body["__class__"] = property(lambda module: kind)
+    body |= {name: getattr(kind, name) for name in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (kind,), body)
