@@ -6,7 +6,7 @@ off), program file mapped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
@@ -66,31 +66,20 @@ class _ExecutorchXnnpack:
         if "float16" in asked and len(asked) > 1:
             return Unsupported("XNNPACK's delegate computes in float16 throughout or not at all: do not mix it.")
         tiles = tiles_for(target)
-        element = "float16" if "float16" in asked else "float32"
-        if element == "float16" and tiles.f16_gemm is None:
+        if "float16" in asked and tiles.f16_gemm is None:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
-        made = _made(graph)
+        layouts = _layouts(graph)
         key = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
-        if key not in made.layouts:
-            if option.name not in made.programs:
-                made.programs[option.name] = compile_program(graph, option, options, element)
-            made.layouts[key] = _lay_out(made.programs[option.name], tiles)
-        return replace(made.layouts[key], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What was made of one graph: programs by option, layouts by option and kernel table."""
-
-    programs: dict[str, Program] = field(default_factory=dict)
-    layouts: dict[tuple[str, int], MemoryLayout] = field(default_factory=dict)
+        if key not in layouts:
+            layouts[key] = _lay_out(compile_program(graph, option), tiles)
+        return replace(layouts[key], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
 
 
 @once_per_graph
-def _made(graph: TracedGraph) -> _Made:
-    return _Made()
+def _layouts(graph: TracedGraph) -> dict[tuple[str, int], MemoryLayout]:
+    return {}
 
 
 def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
