@@ -6,7 +6,7 @@ off), program file mapped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
@@ -33,6 +33,10 @@ class _Pages:
     first_run: int
     quantized: int
     kernel: int
+
+    def touched_by(self, program: Program) -> int:
+        """Return what running `program` touches first."""
+        return self.first_run + self.kernel * program.outside_kinds + self.quantized * (program.held is not None)
 
 
 X86_PAGES = _Pages(6_090_000, 360_000, 100_000, 167_000)
@@ -82,39 +86,24 @@ class _ExecutorchXnnpack:
         if "float16" in asked and len(asked) > 1:
             return Unsupported("XNNPACK's delegate computes in float16 throughout or not at all: do not mix it.")
         tiles = tiles_for(target)
-        element = "float16" if "float16" in asked else "float32"
-        if element == "float16" and tiles.f16_gemm is None:
+        if "float16" in asked and tiles.f16_gemm is None:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
-        made = _made(graph)
-        key = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
-        if key not in made.layouts:
-            if option.name not in made.programs:
-                made.programs[option.name] = compile_program(graph, option, options, element)
-            made.layouts[key] = _lay_out(made.programs[option.name], tiles)
-        program, pages = made.programs[option.name], X86_PAGES if target.is_x86 else ARM_PAGES
-        touched = pages.first_run + pages.kernel * program.outside_kinds
-        if program.held is not None:
-            touched += pages.quantized
-        return replace(made.layouts[key], runtime_bytes=pages.runtime, inference_kept_bytes=touched)
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What was made of one graph: programs by option, layouts by option and kernel table."""
-
-    programs: dict[str, Program] = field(default_factory=dict)
-    layouts: dict[tuple[str, int], MemoryLayout] = field(default_factory=dict)
+        layouts = _layouts(graph)
+        key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
+        if key not in layouts:
+            layouts[key] = _lay_out(compile_program(graph, option), tiles, X86_PAGES if target.is_x86 else ARM_PAGES)
+        return layouts[key]
 
 
 @once_per_graph
-def _made(graph: TracedGraph) -> _Made:
-    return _Made()
+def _layouts(graph: TracedGraph) -> dict[tuple[str, int, bool], MemoryLayout]:
+    return {}
 
 
-def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
-    """Return how `program` lies in memory with the kernels of `tiles`, the runtime's own share left at 0. Pure."""
+def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
+    """Return how `program` lies in memory with the kernels of `tiles`. Pure."""
     edge, steps, plan, timeline = program.edge, program.steps, program.plan, program.timeline
     delegates = {number: price(compiled, tiles) for number, compiled in program.delegates.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
@@ -135,7 +124,8 @@ def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
         load_mapped_bytes=load_mapped,
         inference_mapped_bytes=program.outside_bytes,
         storage_bytes=program.storage_bytes,
-        runtime_bytes=0,  # the target's, not the program's: lay_out has it
+        runtime_bytes=pages.runtime,
+        inference_kept_bytes=pages.touched_by(program),
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=OnDemand(partial(_labelled, timeline)),
         tensors=OnDemand(partial(_tensors, program, delegates)),

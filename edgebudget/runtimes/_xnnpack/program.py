@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgebudget.dtypes.interface import Assignment, DtypeOption
+from edgebudget.dtypes import Assignment, DtypeOption, once_per_option
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
@@ -45,14 +45,13 @@ class Program:
     held: Assignment | None
 
 
-def compile_program(graph: TracedGraph, option: DtypeOption, options: Sequence[str], element: str) -> Program:
-    """Return `graph` under `option`, floating-point values being held as `element`. Pure.
-
-    `options` has for each operator the option it runs under.
-    """
+@once_per_option
+def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
+    """Return `graph` under `option`, which is float16 throughout or not at all. Pure."""
+    options = option.by_operator(graph) or (option.name,)
     floats = {"float32", "float16"}.issuperset(options)
     quantization = Quantization() if floats else quantize(graph, functionalize(graph), options)
-    edge = hold_values(_partitioned(graph), quantization, element)
+    edge = hold_values(_partitioned(graph), quantization, "float16" if "float16" in options else "float32")
     steps = steps_of(edge)
     delegates = {step.delegate: compile_delegate(step, edge) for step in steps if step.delegate >= 0}
     plan = executorch_greedy(planned(edge, steps))
