@@ -36,7 +36,8 @@ class _Pages:
 
     def touched_by(self, program: Program) -> int:
         """Return what running `program` touches first."""
-        return self.first_run + self.kernel * program.outside_kinds + self.quantized * (program.held is not None)
+        quantized = self.quantized if program.is_quantized else 0
+        return self.first_run + quantized + self.kernel * program.outside_kinds
 
 
 X86_PAGES = _Pages(6_090_000, 360_000, 100_000, 167_000)

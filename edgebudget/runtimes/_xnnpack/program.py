@@ -39,6 +39,7 @@ class Program:
     spans: tuple[range, ...]
     outside_bytes: int
     outside_kinds: int
+    is_quantized: bool
     storage_bytes: int
     total_bytes: int
     notes: tuple[str, ...]
@@ -72,6 +73,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         spans=tuple(spans),
         outside_bytes=outside,
         outside_kinds=len({step.ops[0].target for step in steps if step.delegate < 0}),
+        is_quantized=bool(quantization.operators or quantization.weights),
         storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
         notes=(*_notes(steps), _GROUPED_NOTE) if grouped else _notes(steps),
