@@ -29,6 +29,7 @@ machine: aarch64
 libc: glibc 2.41
 page_bytes: 4096
 ram_bytes: 489246720
+huge_pages: always [madvise] never
 available_bytes: 462962688
 python: 3.13.5
 processor\t: 0
@@ -45,6 +46,8 @@ def test_what_a_board_says_of_itself_is_read() -> None:
     facts = parse_facts(A72)
     assert (facts.core, facts.isa, facts.ram_bytes, facts.python) == ("cortex-a72", "armv8-a", 489_246_720, "3.13.5")
     assert facts.features == ("asimd",)
+    assert facts.kernel == "Linux 6.12.107+deb13-arm64, transparent huge pages: madvise"
+    assert parse_facts(A72.replace("always [madvise] never", "")).kernel.endswith("transparent huge pages: none")
     newer = parse_facts(A72.replace("cpuid", "cpuid asimdhp asimddp").replace("0xd08", "0xd0b"))
     assert (newer.core, newer.isa) == ("cortex-a76", "armv8.2-a")
     assert parse_facts(A72.replace("0x41", "0x51")).core == ""  # part numbers are each maker's own

@@ -12,8 +12,19 @@ import pytest
 from edgebudget.errors import CalibrationError, MissingExtraError
 from edgebudget.measure import BACKENDS
 from edgebudget.measure.campaign import failures_path, measure, measure_to_file, recorded
-from edgebudget.measure.interface import Failure, Measurement, Subject
+from edgebudget.measure.interface import (
+    Failure,
+    HeapCount,
+    Measurement,
+    Observation,
+    Phase,
+    Phases,
+    ProcessCount,
+    ProcessPeaks,
+    Subject,
+)
 from edgebudget.measure.records import parse_failures, parse_measurements
+from edgebudget.measure.repeats import further_names, joined
 from edgebudget.measure.this_machine import ThisMachine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -67,6 +78,24 @@ def test_every_backend_keeps_the_contract(name: str) -> None:
     assert backend.runs >= 2
     assert "torch" in backend.packages
     assert set(backend.runs_on) <= {*backend.packages, "numpy"}
+
+
+def test_the_processes_of_one_measurement_know_the_file_by_names_of_different_lengths() -> None:
+    names = further_names(BACKENDS.get("onnxruntime"), ".onnx")
+    assert [len(name) for name in names] == [25, 45, 65, 85]
+    assert {name[-5:] for name in names} == {".onnx"}
+    assert further_names(BACKENDS.get("executorch-xnnpack"), ".pte") == ()
+
+
+def test_several_processes_are_one_observation_with_the_heap_of_the_first() -> None:
+    seen = []
+    for number in range(1, 4):
+        counted = HeapCount(number, number, number, 0, 0)
+        before = Phase(counted, ProcessCount(10 * number, 10, 0))
+        seen.append(Observation(Phases(before, Phase(counted, ProcessCount(10 + number, 0, 0)), before, before)))
+    one = joined(seen)
+    assert one.phases == seen[0].phases
+    assert one.process_peaks == (ProcessPeaks(1, 0), ProcessPeaks(2, 10), ProcessPeaks(3, 20))
 
 
 def test_what_starts_the_workers_stays_free_of_torch() -> None:
@@ -202,6 +231,7 @@ def test_every_backend_measures_a_small_model(keyword: dict[tuple[str, str], Mea
             assert phase.process.peak_bytes >= phase.process.resident_bytes > 0
         assert measurement.parameter_numel == 23_180
         assert measurement.provenance.threads == 1
+        assert len(measurement.observation.process_peaks) == BACKENDS.get(key[0]).processes
         if key[0] != "executorch":  # whose weights stay in the mapped file
             assert measurement.load_heap_bytes > STORED_BYTES[key]
     portable = keyword["executorch", "float32"].artefact

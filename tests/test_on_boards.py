@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgebudget.measure import BACKENDS
 from edgebudget.measure.boards.emulated import EmulatedBoard
 from edgebudget.measure.boards.host_tools import PACKAGES, find_tool
 from edgebudget.measure.boards.machine import Hardware, JobTimeoutError
@@ -40,6 +41,7 @@ def test_a_small_model_on_a_small_board() -> None:
     assert (where.board.core, where.board.ram_bytes, where.isa) == ("cortex-a53", 512 << 20, "armv8-a")
     assert (where.libc, where.kernel.split()[0], where.cpu) == ("glibc 2.41", "Linux", "0x41 (CPU part 0xd03)")
     assert "QEMU" in (where.board.emulator or "")
+    assert where.kernel.endswith("transparent huge pages: never")
     # 4 bytes a weight, packed: a little over what x86-64 packs, since Arm's operators name more kernels
     assert 93_000 < measured.load_heap_bytes < 250_000
     assert measured.inference_heap_bytes > measured.load_heap_bytes
@@ -51,7 +53,9 @@ def test_every_runtime_on_a_newer_core(tmp_path: Path) -> None:
     with EmulatedBoard(Hardware("cortex-a76", 1024 << 20), print) as board:
         results = list(measure(subjects, board))
     assert [result for result in results if isinstance(result, Failure)] == []
-    assert {m.provenance.isa for m in results if isinstance(m, Measurement)} == {"armv8.2-a"}
+    measured = [result for result in results if isinstance(result, Measurement)]
+    assert {m.provenance.isa for m in measured} == {"armv8.2-a"}
+    assert [len(m.observation.process_peaks) for m in measured] == [1, 1, BACKENDS.get("onnxruntime").processes]
 
 
 @pytest.mark.slow
@@ -164,6 +168,9 @@ def test_a_machine_over_ssh_measures_as_it_does_alone(destination: str, tmp_path
     assert isinstance(xnnpack, Measurement)
     assert xnnpack.provenance.board is not None
     assert xnnpack.provenance.board.emulator is None
+    onnx = results[1]
+    assert isinstance(onnx, Measurement)
+    assert len(onnx.observation.process_peaks) == BACKENDS.get("onnxruntime").processes
     assert list((tmp_path / "there").glob("edgebudget-*")) == [], "nothing stays there"
 
 

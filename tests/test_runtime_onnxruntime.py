@@ -415,3 +415,52 @@ def test_a_number_behind_a_matrix_product_is_taken_into_it() -> None:
     graph = trace(scores, (torch.zeros(1, 4, 9, 8),))
 
     assert "Mul" not in kinds(compile_program(graph, 16))
+
+
+class Scaled(nn.Module):
+    """Convolutions, each with a number a channel that its result is multiplied with, and a sum."""
+
+    def __init__(self, factor_first: bool = False) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv1d(512, 512, 3, padding=1) for _ in range(4))
+        self.factors = nn.ParameterList(nn.Parameter(torch.rand(512, 1)) for _ in range(4))
+        self.factor_first = factor_first
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer, factor in zip(self.layers, self.factors, strict=True):
+            x = x + (factor * layer(x) if self.factor_first else layer(x) * factor)
+        return x
+
+
+def test_a_factor_a_channel_is_taken_into_the_filter_while_loading() -> None:
+    graph = trace(Scaled(), (torch.zeros(1, 512, 16),))
+    program = compile_program(graph, 16)
+
+    assert "Mul" not in kinds(program)
+    filters = {copy.original for copy in program.rescaled}
+    assert filters <= set(program.exported.initializers)
+    assert filters.isdisjoint(program.graph.initializers())
+    # As onnxruntime 1.31.1 took on x86-64, which has no blocked kernels for one dimension: the originals, the copies
+    # and two more of the last one.
+    assert laid_out(graph).load_heap_bytes == pytest.approx(32_889_840, rel=0.003)
+    assert laid_out(graph, "int8").load_heap_bytes == pytest.approx(9_874_520, rel=0.005)
+    assert compile_program(graph, 16, ["int8"] * len(graph.ops)).rescaled == ()  # the quantizer's session has done it
+
+
+def test_a_factor_that_stands_first_or_is_no_number_a_channel_stays() -> None:
+    first = compile_program(trace(Scaled(factor_first=True), (torch.zeros(1, 512, 16),)), 16)
+    assert (kinds(first)["Mul"], first.rescaled) == (4, ())
+    model = Scaled()
+    model.factors = nn.ParameterList(nn.Parameter(torch.rand(512, 16)) for _ in range(4))
+    whole = compile_program(trace(model, (torch.zeros(1, 512, 16),)), 16)
+    assert (kinds(whole)["Mul"], whole.rescaled) == (4, ())
+
+
+@pytest.mark.parametrize(("bias", "left"), [(True, 0), (False, 1)])
+def test_a_sum_is_taken_into_a_plain_convolution_that_has_a_bias(bias: bool, left: int) -> None:
+    class Residual(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + super().forward(x)
+
+    program = compile_program(trace(Residual(8, 8, 3, padding=1, bias=bias), (torch.zeros(1, 8, 9, 9),)), 1)
+    assert kinds(program).get("Add", 0) == left

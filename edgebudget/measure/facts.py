@@ -11,6 +11,7 @@ _FEATURES = frozenset({
     "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimdhp", "asimddp", "fphp", "i8mm", "bf16", "sve", "sve2", "sme",
 })  # fmt: skip
+_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _ISA = {"x86_64": "x86-64", "AMD64": "x86-64", "aarch64": "armv8-a", "arm64": "armv8-a", "armv7l": "armv7-a"}
 _ARM_PARTS = {
     "0xd03": "cortex-a53", "0xd04": "cortex-a35", "0xd05": "cortex-a55", "0xd07": "cortex-a57", "0xd08": "cortex-a72",
@@ -22,7 +23,11 @@ _ARM_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """A machine as its kernel describes it. `core` is empty where the processor is none of Arm's own cores."""
+    """A machine as its kernel describes it. `core` is empty where the processor is none of Arm's own cores.
+
+    `kernel` tells of transparent huge pages: where they are `always` given out, a process is charged for up to 2 MiB
+    more than it wrote to, once for each large block.
+    """
 
     kernel: str
     machine: str
@@ -44,8 +49,9 @@ def this_machine() -> MachineFacts:
     """Return the facts of the machine that this runs on."""
     cpu, core, features = parse_cpuinfo(Path("/proc/cpuinfo").read_text())
     memory = Path("/proc/meminfo").read_text().split()
+    huge_pages = _HUGE_PAGES.read_text() if _HUGE_PAGES.exists() else ""
     return MachineFacts(
-        kernel=f"{platform.system()} {platform.release()}",
+        kernel=_kernel(f"{platform.system()} {platform.release()}", huge_pages),
         machine=platform.machine(),
         libc=" ".join(platform.libc_ver()),
         python=platform.python_version(),
@@ -61,7 +67,7 @@ def parse_facts(text: str) -> MachineFacts:
     fields = _fields(text)
     cpu, core, features = parse_cpuinfo(text)
     return MachineFacts(
-        kernel=fields["kernel"],
+        kernel=_kernel(fields["kernel"], fields.get("huge_pages", "")),
         machine=fields["machine"],
         libc=fields["libc"],
         python=fields["python"],
@@ -70,6 +76,12 @@ def parse_facts(text: str) -> MachineFacts:
         features=features,
         ram_bytes=int(fields["ram_bytes"]),
     )
+
+
+def _kernel(name: str, huge_pages: str) -> str:
+    """`huge_pages` is what /sys has of them, `always [madvise] never`; empty where the kernel is made without."""
+    _, _, chosen = huge_pages.partition("[")
+    return f"{name}, transparent huge pages: {chosen.partition(']')[0] or 'none'}"
 
 
 def parse_cpuinfo(text: str) -> tuple[str, str, tuple[str, ...]]:

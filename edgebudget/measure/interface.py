@@ -247,7 +247,7 @@ class Backend(Protocol):
 
     @property
     def processes(self) -> int:
-        """How many processes one measurement takes on this machine: several where they differ, one elsewhere."""
+        """How many processes one measurement takes: several where they differ, one elsewhere."""
         ...
 
     def require(self) -> None:

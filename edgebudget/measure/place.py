@@ -20,7 +20,8 @@ class Place(AbstractContextManager["Place", None], Protocol):
         ...
 
     def observe(self, backend: Backend, prepared: Prepared) -> Observation:
-        """Run one worker in a fresh process; raise MeasurementError when it gives no observation."""
+        """Run the worker in fresh processes, as many as the backend asks for; raise MeasurementError when one gives no
+        observation."""
         ...
 
     def provenance(self, backend: Backend) -> Provenance:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -10,13 +9,13 @@ from edgebudget.errors import MeasurementError
 from edgebudget.measure.environment import THREADS, provenance, worker_environment
 from edgebudget.measure.executorch_package import package_folder
 from edgebudget.measure.facts import this_machine
-from edgebudget.measure.interface import Backend, Observation, ProcessPeaks, Programs, Provenance, Subject
+from edgebudget.measure.interface import Backend, Observation, Programs, Provenance, Subject
 from edgebudget.measure.native_build import executorch_runner, heap_counter
 from edgebudget.measure.preparation import Prepared, last_line
 from edgebudget.measure.records import parse_observation
+from edgebudget.measure.repeats import further_names, joined
 
 RUN_SECONDS = 600.0
-NAME_STEP = 20  # characters by which the names differ that further processes know the file by
 
 
 class ThisMachine:
@@ -36,23 +35,18 @@ class ThisMachine:
         """Any backend that can prepare its artefact here runs here."""
 
     def observe(self, backend: Backend, prepared: Prepared) -> Observation:
-        """Run the workers; raise MeasurementError when one fails or takes more than RUN_SECONDS.
-
-        Those after the first load the same file by other names: already the length of a path decides which small
-        blocks a process has before the model, and with them which of the holes between large ones malloc can join.
-        """
+        """Run the workers; raise MeasurementError when one fails or takes more than RUN_SECONDS."""
         path = prepared.artefact.path
-        first = self._observe_once(backend, prepared.subject, path)
-        others: list[ProcessPeaks] = []
-        for repeat in range(1, backend.processes):
+        observed = [self._observe_once(backend, prepared.subject, path)]
+        for name in further_names(backend, path.suffix if path is not None else ""):
             assert path is not None, "a worker that builds its model runs once"
-            named = path.with_name("m" * (NAME_STEP * repeat) + path.suffix)
+            named = path.with_name(name)
             named.hardlink_to(path)
             try:
-                others += self._observe_once(backend, prepared.subject, named).process_peaks
+                observed.append(self._observe_once(backend, prepared.subject, named))
             finally:
                 named.unlink()
-        return replace(first, repeats=tuple(others))
+        return joined(observed)
 
     def _observe_once(self, backend: Backend, subject: Subject, path: Path | None) -> Observation:
         command = backend.command(subject, str(path), self._programs, THREADS, backend.runs)

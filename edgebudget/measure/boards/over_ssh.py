@@ -19,10 +19,11 @@ from edgebudget.measure.boards.recipe import recipe
 from edgebudget.measure.environment import PINNED, THREADS, provenance
 from edgebudget.measure.executorch_package import package_folder
 from edgebudget.measure.facts import parse_facts
-from edgebudget.measure.interface import Backend, Board, Observation, Programs, Provenance
+from edgebudget.measure.interface import Backend, Board, Observation, Programs, Provenance, Subject
 from edgebudget.measure.native_build import AARCH64, NATIVE, Toolchain
 from edgebudget.measure.preparation import Prepared, last_line
 from edgebudget.measure.records import parse_observation
+from edgebudget.measure.repeats import further_names, joined
 
 RUN_SECONDS = 1800.0
 SSH_SECONDS = 300.0
@@ -101,19 +102,24 @@ class BoardOverSsh:
                 ) from error
 
     def observe(self, backend: Backend, prepared: Prepared) -> Observation:
-        """Run the worker there; raise MeasurementError when it fails or takes more than RUN_SECONDS."""
+        """Run the workers there; raise MeasurementError when one fails or takes more than RUN_SECONDS."""
         path = prepared.artefact.path
         assert path is not None
-        there = f"{self._folder}/input{path.suffix}"
-        programs = Programs(self._python, lambda: f"{self._folder}/{RUNNER}")
-        command = backend.command(prepared.subject, there, programs, THREADS, backend.runs)
-        settings = {**PINNED, **worker_settings(self._folder, f"{self._folder}/lib")}
-        line = shlex.join(["env", *(f"{name}={value}" for name, value in settings.items()), *command])
-        self._send(path, f"input{path.suffix}")
+        names = [f"input{path.suffix}", *further_names(backend, path.suffix)]
+        there = " ".join(names)
+        self._send(path, names[0])
         try:
-            result = self._run(f"sh -c {shlex.quote(_GUARDED.format(command=line))}", RUN_SECONDS)
+            self._said(f"cd {self._folder} && for name in {' '.join(names[1:])}; do ln {names[0]} $name; done")
+            return joined([self._observe_once(backend, prepared.subject, name) for name in names])
         finally:
-            self._run(f"rm -f {there}", SSH_SECONDS)
+            self._run(f"cd {self._folder} && rm -f {there}", SSH_SECONDS)
+
+    def _observe_once(self, backend: Backend, subject: Subject, name: str) -> Observation:
+        programs = Programs(self._python, lambda: f"{self._folder}/{RUNNER}")
+        command = backend.command(subject, f"{self._folder}/{name}", programs, THREADS, backend.runs)
+        settings = {**PINNED, **worker_settings(self._folder, f"{self._folder}/lib")}
+        line = shlex.join(["env", *(f"{key}={value}" for key, value in settings.items()), *command])
+        result = self._run(f"sh -c {shlex.quote(_GUARDED.format(command=line))}", RUN_SECONDS)
         if result.returncode == 137:
             raise MeasurementError("The run was killed, for want of memory as it seems.")
         if result.returncode != 0:

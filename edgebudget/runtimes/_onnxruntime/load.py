@@ -14,6 +14,7 @@ from edgebudget.runtimes._onnxruntime.builder import Fold
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 from edgebudget.runtimes._onnxruntime.kernels import packed_gemm_nbytes
 from edgebudget.runtimes._onnxruntime.nchwc import Reordered
+from edgebudget.runtimes._onnxruntime.optimizers import Rescaled
 from edgebudget.runtimes._onnxruntime.quantization import convolution_packing, packed_integer_gemm_nbytes
 
 STREAM_BYTES = 4 << 20  # DEFAULT_PROTOBUF_BLOCK_SIZE (core/graph/model.cc)
@@ -105,23 +106,26 @@ def graph_nbytes(exported: Exported) -> int:
 
 
 class Session:
-    """A session while it loads, on a heap of its own: what it takes and frees, in the order it does.
+    """A session while it loads: what it takes from `heap` and frees, in the order it does.
 
-    `heap` has the peaks; `arena` then stands as the first run finds it. `folds` are the weights that ConstantFolding
-    rearranges, `reordered` the blocked copies, in the order of the work.
+    `heap`, an idle process's, then has the peaks; `arena` stands as the first run finds it. `folds` are the weights
+    that ConstantFolding rearranges, `rescaled` the filters that took in a factor, `reordered` the blocked copies, in
+    the order of the work.
     """
 
     def __init__(
         self,
+        heap: Heap,
         graph: Graph,
         order: Sequence[Node],
         exported: Exported,
         folds: Sequence[Fold],
+        rescaled: Sequence[Rescaled],
         reordered: Sequence[Reordered],
         *,
         arm: bool,
     ) -> None:
-        self.heap = Heap(IDLE_MAPPED_FROM_BYTES)
+        self.heap = heap
         self.arena = Arena(self.heap)
         self.weight_nbytes = 0  # of all copies that stay
         self._values = graph.values
@@ -129,8 +133,10 @@ class Session:
         self._small: list[Block] = []
         used = {v for node in order for v in (*node.inputs, *node.parameters) if v != ABSENT}
         used = {v for v in used if self._values[v].constant}
+        needed = used | {copy.original for copy in reordered}
         self._parse(graph, exported)
-        self._fold(folds, used | {copy.original for copy in reordered}, {copy.copy for copy in reordered})
+        self._rescale(rescaled, needed | {v for fold in folds for v in fold.originals})
+        self._fold(folds, needed, {copy.copy for copy in reordered})
         self._reorder(reordered)
         for v in [v for v in self._tensors if v not in used]:
             self.heap.free(self._tensors.pop(v))
@@ -182,6 +188,18 @@ class Session:
             self.heap.free(block)
             block = grown
         return block
+
+    def _rescale(self, rescaled: Sequence[Rescaled], needed: set[int]) -> None:
+        """The Initializer's own copy and the message's string, then the tensor; originals go when all are made."""
+        for one in rescaled:
+            nbytes = self._values[one.original].nbytes
+            passing = [self.heap.malloc(nbytes, ALIGNED_BYTES), self.heap.malloc(nbytes + 1)]
+            self._tensor(one.copy)
+            for block in reversed(passing):
+                self.heap.free(block)
+        for one in rescaled:
+            if one.original in self._tensors and one.original not in needed:
+                self.heap.free(self._tensors.pop(one.original))
 
     def _fold(self, folds: Sequence[Fold], needed: set[int], copies: set[int]) -> None:
         kept: list[Block] = []

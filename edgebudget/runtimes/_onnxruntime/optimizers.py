@@ -1,5 +1,7 @@
 """Graph optimizers that change which buffers there are, between the export and the layout pass."""
 
+from dataclasses import dataclass
+
 from edgebudget.runtimes._onnxruntime.ir import ABSENT, Graph, Node
 
 FUSED_INTO_CONV = frozenset({"Relu", "Sigmoid", "Tanh", "LeakyRelu", "Clip", "HardSigmoid"})  # ConvActivationFusion
@@ -163,6 +165,45 @@ def fuse_scales(graph: Graph) -> None:
             graph.remove(node)
 
 
+@dataclass(frozen=True, slots=True)
+class Rescaled:
+    """A filter that took in a factor: both are initializers, and the original goes when all have been made."""
+
+    original: int
+    copy: int
+
+
+def fuse_factors(graph: Graph) -> tuple[Rescaled, ...]:
+    """ConvMulFusion: what a convolution's result alone is multiplied with, a number a channel, goes into its filter.
+
+    Returns the filters that are made, in order.
+    """
+    readers, results = graph.consumers(), set(graph.results)
+    made: list[Rescaled] = []
+    for node in graph.ordered():
+        after = readers.get(node.outputs[0], [])
+        if node.kind != "Conv" or len(after) != 1 or node.outputs[0] in results:
+            continue
+        (product,) = after
+        if product.kind != "Mul" or product.inputs[0] != node.outputs[0] or not _by_channel(graph, node, product):
+            continue
+        weight = graph.values[node.inputs[1]]
+        made.append(Rescaled(node.inputs[1], graph.value(weight.shape, weight.itemsize, constant=True)))
+        node.inputs[1] = made[-1].copy
+        node.outputs = list(product.outputs)
+        graph.remove(product)
+    return tuple(made)
+
+
+def _by_channel(graph: Graph, convolution: Node, product: Node) -> bool:
+    """Whether the second factor is a constant with one number, or one for each channel, and the filter is one too."""
+    if not all(graph.values[v].constant for v in (*convolution.inputs[1:3], product.inputs[1])):
+        return False
+    filters, factor = graph.values[convolution.inputs[1]].shape, graph.values[product.inputs[1]].shape
+    by_channel = (filters[0], *[1] * (len(filters) - 2))
+    return len(filters) > 2 and factor in ((), by_channel, (1, *by_channel))
+
+
 def fuse_activations(graph: Graph) -> None:
     """ConvActivationFusion and GemmActivationFusion: an activation that alone reads the product is computed with it."""
     readers = graph.consumers()
@@ -180,7 +221,10 @@ def fuse_activations(graph: Graph) -> None:
 
 
 def fuse_additions(graph: Graph) -> None:
-    """ConvAddActivationFusion: a plain convolution takes the tensor that is added to its result, and what follows."""
+    """ConvAddActivationFusion: a plain convolution takes the tensor that is added to its result, and what follows.
+
+    It has to have a bias: the fusion has no empty argument to put in its place.
+    """
     readers = graph.consumers()
     producers = graph.producers()
     results = set(graph.results)
@@ -194,10 +238,10 @@ def fuse_additions(graph: Graph) -> None:
             conv = producers.get(mine)
             if conv is None or conv.kind != "Conv" or conv.blocked or conv.activation or conv.index not in graph.nodes:
                 continue
-            if len(conv.inputs) > 3 or len(shapes) != 1 or len(readers.get(mine, ())) != 1 or mine in results:
+            if len(conv.inputs) != 3 or len(shapes) != 1 or len(readers.get(mine, ())) != 1 or mine in results:
                 continue
             fused = graph.replace(conv, "Conv")
-            fused.inputs = [*conv.inputs, *[ABSENT] * (3 - len(conv.inputs)), other]
+            fused.inputs = [*conv.inputs, other]
             fused.outputs = list(node.outputs)
             graph.remove(node)
             after = readers.get(node.outputs[0], [])

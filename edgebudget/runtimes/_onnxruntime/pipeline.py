@@ -10,6 +10,7 @@ from edgebudget.runtimes._onnxruntime.ir import Graph, Node
 from edgebudget.runtimes._onnxruntime.load import FILE_INITIALIZER_BYTES, FILE_QUANTIZED_INITIALIZER_BYTES, Exported
 from edgebudget.runtimes._onnxruntime.lowering import Lowering
 from edgebudget.runtimes._onnxruntime.nchwc import BlockedLayout, Reordered
+from edgebudget.runtimes._onnxruntime.optimizers import Rescaled
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class Program:
     order: tuple[Node, ...]
     exported: Exported
     folds: tuple[Fold, ...]
+    rescaled: tuple[Rescaled, ...]
     reordered: tuple[Reordered, ...]
     unmodelled_ops: tuple[str, ...]
     arm: bool
+    quantized: bool  # the file has pairs of QuantizeLinear and DequantizeLinear, which the session removes
 
 
 def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()) -> Program:
@@ -38,6 +41,10 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     graph.prune()
     depths = _depths(traced, [node.op for node in graph.nodes.values()])
     optimizers.push_transposes(graph)
+    rescaled: tuple[Rescaled, ...] = ()
+    if int8:
+        # A quantizer's session has done this already, and saved the results.
+        lowering.rewritten |= bool(optimizers.fuse_factors(graph))
     node_count = len(depths)
     input_count = graph.input_count
     typed_count = node_count + len(graph.initializers())
@@ -54,6 +61,7 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
         optimizers.gathers_to_split(graph)
         optimizers.fuse_scales(graph)
         written = graph.initializers()
+        rescaled = optimizers.fuse_factors(graph)
     folds: tuple[Fold, ...] = ()  # a quantizer's session has folded already, and saved the results
     initializers = written
     if not int8:
@@ -84,7 +92,17 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
             node.scratch = quantization.convolution_scratch(graph, node, arm=arm)
         elif node.kind in ("QGemm", "QLinearMatMul"):
             node.scratch = quantization.product_scratch(graph, node)
-    return Program(graph, tuple(order), exported, folds, tuple(reordered), tuple(lowering.unmodelled), arm)
+    return Program(
+        graph=graph,
+        order=tuple(order),
+        exported=exported,
+        folds=folds,
+        rescaled=rescaled,
+        reordered=tuple(reordered),
+        unmodelled_ops=tuple(lowering.unmodelled),
+        arm=arm,
+        quantized=bool(int8),
+    )
 
 
 def _depths(traced: TracedGraph, operators: Iterable[int]) -> tuple[int, ...]:

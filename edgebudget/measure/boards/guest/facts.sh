@@ -9,5 +9,6 @@ while read -r name kib _; do
     MemAvailable:) echo "available_bytes: $((kib * 1024))" ;;
   esac
 done </proc/meminfo
+echo "huge_pages: $(cat /sys/kernel/mm/transparent_hugepage/enabled 2>/dev/null)"
 echo "python: $(python3 -c 'import platform; print(platform.python_version())' 2>/dev/null)"
 cat /proc/cpuinfo
