@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgebudget.dtypes import DTYPES, assign
+from edgebudget.dtypes import DTYPES, Assignment, DtypeOption, assign, once_per_option
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -62,7 +62,7 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     option = DTYPES.get(dtype)
     layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
     own = None if isinstance(layout, Unsupported) else layout.held
-    nbytes = (own or assign(option, graph)).total_nbytes
+    parameter_bytes, buffer_bytes = _assigned_bytes(graph, option) if own is None else _weight_bytes(graph, own)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -70,7 +70,19 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         target=target,
         parameter_numel=graph.parameter_numel,
         buffer_numel=graph.buffer_numel,
-        parameter_bytes=sum([nbytes[s[0]] for s in graph.parameter_storages]),
-        buffer_bytes=sum([nbytes[s[0]] for s in graph.buffer_storages]),
+        parameter_bytes=parameter_bytes,
+        buffer_bytes=buffer_bytes,
         layout=layout,
     )
+
+
+@once_per_option
+def _assigned_bytes(graph: TracedGraph, option: DtypeOption) -> tuple[int, int]:
+    return _weight_bytes(graph, assign(option, graph))
+
+
+def _weight_bytes(graph: TracedGraph, held: Assignment) -> tuple[int, int]:
+    """Return the bytes of the parameters and of the buffers."""
+    nbytes = held.total_nbytes
+    parameters, buffers = graph.parameter_storages, graph.buffer_storages
+    return sum([nbytes[s[0]] for s in parameters]), sum([nbytes[s[0]] for s in buffers])

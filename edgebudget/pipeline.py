@@ -187,7 +187,7 @@ def recommend(options: Sequence[CheckResult], dtypes: Sequence[str]) -> list[Che
     `dtypes`, and within a dtype in the order of `options`."""
     going = [option for option in options if option.decision is Decision.GO]
     chosen = min(going, key=lambda option: dtypes.index(option.dtype), default=None)
-    return [replace(option, recommended=option is chosen) for option in options]
+    return [replace(option, recommended=True) if option is chosen else option for option in options]
 
 
 def validate(models: Sequence[str], request: Request) -> None:

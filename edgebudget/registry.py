@@ -29,6 +29,7 @@ class Registry(Generic[T]):
         self._package = package
         self._attribute = attribute
         self._what = what
+        self._entries: dict[str, T] = {}
 
     @cached_property
     def _modules(self) -> dict[str, str]:
@@ -46,10 +47,11 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Return the entry called `name`; raises UnknownNameError with the nearest names."""
-        if name not in self._modules:
-            raise unknown_name(self._what, name, self._modules)
-        entry: T = getattr(importlib.import_module(self._modules[name]), self._attribute)
-        return entry
+        if name not in self._entries:
+            if name not in self._modules:
+                raise unknown_name(self._what, name, self._modules)
+            self._entries[name] = getattr(importlib.import_module(self._modules[name]), self._attribute)
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[tuple[str, T]]:
         for name in self._modules:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
+from functools import partial
 from math import ceil, floor
 
 from edgebudget.calibration.model import CUDA, Interval
@@ -11,7 +12,7 @@ from edgebudget.calibration.store import Calibrations, shipped
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import UsageError
 from edgebudget.estimation import MemoryEstimate
-from edgebudget.graph import FLOATING, TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph, once_per_graph
 from edgebudget.labels import LABELS
 from edgebudget.notebook import size_text, table_html
 from edgebudget.profiles.interface import DeviceProfile
@@ -118,31 +119,32 @@ def check(
     estimate = estimate.on(profile.target)
     graph = estimate.graph
     budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
-    asked = CheckResult(
+    storage_budget_bytes = _storage_budget_bytes(profile)
+    asked = partial(
+        CheckResult,
         model=graph.name if model is None else model,
         device=profile.name,
         runtime=estimate.runtime,
         dtype=estimate.dtype,
         batch=leading_dimension(graph) if batch is None else batch,
         inputs=describe_inputs(graph),
-        decision=Decision.UNSUPPORTED,
-        reasons=(),
         recommended=False,
         parameter_numel=estimate.parameter_numel,
         buffer_numel=estimate.buffer_numel,
         parameter_bytes=estimate.parameter_bytes,
         buffer_bytes=estimate.buffer_bytes,
         budget_bytes=budget_bytes,
-        storage_budget_bytes=_storage_budget_bytes(profile),
+        storage_budget_bytes=storage_budget_bytes,
     )
+    unsupported = partial(asked, decision=Decision.UNSUPPORTED)
     element_dtypes = DTYPES.get(estimate.dtype).element_dtypes
     for element_dtype in element_dtypes:
         if profile.dtypes.get(element_dtype) == "unsupported":
-            return replace(asked, reasons=(f"{profile.name} cannot compute in {element_dtype}.", *_estimates(profile)))
+            return unsupported(reasons=(f"{profile.name} cannot compute in {element_dtype}.", *_estimates(profile)))
     if isinstance(estimate.layout, Unsupported):
-        return replace(asked, reasons=(estimate.layout.reason, *_estimates(profile)))
+        return unsupported(reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
-    estimate = replace(estimate, layout=layout)
+    estimate = estimate if layout is estimate.layout else replace(estimate, layout=layout)
     isa = CUDA if profile.gpu == "cuda" and estimate.runtime == "pytorch" else profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
@@ -150,11 +152,26 @@ def check(
     if _ram_decides(profile):
         interval = kept_in_ram(interval, layout)
     phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
-    return replace(
-        _sized(asked, estimate, layout),
+    return asked(
         decision=decide(
-            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, asked.storage_budget_bytes
+            interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, storage_budget_bytes
         ),
+        activation_peak_numel=layout.activation_peak_numel,
+        activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
+        activation_bytes=layout.activation_bytes,
+        activation_total_bytes=layout.activation_total_bytes,
+        workspace_bytes=layout.workspace_bytes,
+        runtime_bytes=layout.runtime_bytes,
+        load_heap_bytes=layout.load_heap_bytes,
+        inference_heap_bytes=layout.inference_heap_bytes,
+        load_mapped_bytes=layout.load_mapped_bytes,
+        inference_mapped_bytes=layout.inference_mapped_bytes,
+        load_peak_bytes=estimate.load_peak_bytes,
+        inference_peak_bytes=estimate.inference_peak_bytes,
+        raw_peak_bytes=estimate.raw_peak_bytes,
+        storage_bytes=layout.storage_bytes,
+        peak_op=layout.peak_op,
+        unmodelled_ops=layout.unmodelled_ops,
         peak_bytes=interval.peak_bytes,
         peak_low_bytes=interval.low_bytes,
         peak_high_bytes=interval.high_bytes,
@@ -210,6 +227,7 @@ def kept_bytes(layout: MemoryLayout) -> int:
     return max(layout.load_heap_bytes, layout.inference_heap_bytes + layout.inference_mapped_bytes)
 
 
+@once_per_graph
 def describe_inputs(graph: TracedGraph) -> tuple[str, ...]:
     """Return each input as `--input` takes it: `1x3x224x224:float32`."""
     specs = [graph.tensors[t] for t in graph.inputs]
@@ -225,28 +243,6 @@ def leading_dimension(graph: TracedGraph) -> int:
 def _with_overhead(layout: MemoryLayout, overhead_bytes: int | None) -> MemoryLayout:
     """Put the profile's figure for the runtime itself in the place of the runtime's own, where the profile has one."""
     return layout if overhead_bytes is None else replace(layout, runtime_bytes=overhead_bytes)
-
-
-def _sized(asked: CheckResult, estimate: MemoryEstimate, layout: MemoryLayout) -> CheckResult:
-    return replace(
-        asked,
-        activation_peak_numel=layout.activation_peak_numel,
-        activation_lower_bound_bytes=layout.activation_lower_bound_bytes,
-        activation_bytes=layout.activation_bytes,
-        activation_total_bytes=layout.activation_total_bytes,
-        workspace_bytes=layout.workspace_bytes,
-        runtime_bytes=layout.runtime_bytes,
-        load_heap_bytes=layout.load_heap_bytes,
-        inference_heap_bytes=layout.inference_heap_bytes,
-        load_mapped_bytes=layout.load_mapped_bytes,
-        inference_mapped_bytes=layout.inference_mapped_bytes,
-        load_peak_bytes=estimate.load_peak_bytes,
-        inference_peak_bytes=estimate.inference_peak_bytes,
-        raw_peak_bytes=estimate.raw_peak_bytes,
-        storage_bytes=layout.storage_bytes,
-        peak_op=layout.peak_op,
-        unmodelled_ops=layout.unmodelled_ops,
-    )
 
 
 def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]:
@@ -371,7 +367,8 @@ def _caveats(
     return [*said, *_sparsity(estimate.graph), *layout.notes]
 
 
-def _sparsity(graph: TracedGraph) -> list[str]:
+@once_per_graph
+def _sparsity(graph: TracedGraph) -> tuple[str, ...]:
     """Say what zeros in weights save: nothing where the weights are dense, and indices where they are not."""
     said = []
     masks_bytes = sum(
@@ -392,7 +389,7 @@ def _sparsity(graph: TracedGraph) -> list[str]:
         said.append(
             f"Sparse weights count {_size(values_bytes)} of values, as traced, and {_size(indices_bytes)} of indices."
         )
-    return said
+    return tuple(said)
 
 
 def _estimates(profile: DeviceProfile) -> list[str]:
@@ -413,6 +410,8 @@ def _storage_budget_bytes(profile: DeviceProfile) -> int | None:
 
 
 def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
+    if not headroom_percent:
+        return budget_bytes
     return floor(budget_bytes * (100 - Fraction(str(headroom_percent))) / 100)
 
 

@@ -8,6 +8,7 @@ noisy by about that, however small the model.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil, floor
 
 from edgebudget.runtimes.interface import MemoryLayout
@@ -123,15 +124,20 @@ class Fit:
         fixed = layout.runtime_bytes + (self.fixed_bytes if isa == CUDA == self.isa else 0)
         return Interval(floor(min(low, peak)) + fixed, round(peak) + fixed, ceil(max(high, peak)) + fixed)
 
-    def caveats(self, isa: str) -> tuple[str, ...]:
-        """Return the sentences that a report on a device with `isa` owes its reader about this fit."""
-        said = [
+    @cached_property
+    def provenance(self) -> str:
+        """What was measured where and when, and how far off it is, in one sentence."""
+        return (
             f"Calibrated by {self.id}: {self.models} models of {self.families} families on {self.measured_on}, "
             f"{self.measured_from[:10]} to {self.measured_to[:10]}, "
             f"{', '.join(f'{name} {version}' for name, version in self.versions.items())}; error on families left out: "
             f"median {self.held_out.median:.1%}, p95 {self.held_out.p95:.1%} (raw {self.held_out_raw.median:.1%}, "
             f"{self.held_out_raw.p95:.1%}); the interval holds {self.level:.0%} of them."
-        ]
+        )
+
+    def caveats(self, isa: str) -> tuple[str, ...]:
+        """Return the sentences that a report on a device with `isa` owes its reader about this fit."""
+        said = [self.provenance]
         if self.isa == CUDA_TENSORS:
             said.append("Tensors were measured on a GPU, the process was not: the interval is twice as wide.")
         elif not self.speaks_for(isa):

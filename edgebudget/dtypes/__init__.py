@@ -1,8 +1,14 @@
 """Dtype options, one file each."""
 
+from collections.abc import Callable
+from functools import wraps
+from typing import TypeVar
+
 from edgebudget.dtypes.interface import Assignment, DtypeOption, Held
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.registry import Registry
+
+T = TypeVar("T")
 
 
 class _DtypeRegistry(Registry[DtypeOption]):
@@ -19,7 +25,29 @@ class _DtypeRegistry(Registry[DtypeOption]):
 
 DTYPES = _DtypeRegistry("edgebudget.dtypes", "OPTION", "dtype")
 
-__all__ = ["DTYPES", "Assignment", "DtypeOption", "Held", "assign"]
+__all__ = ["DTYPES", "Assignment", "DtypeOption", "Held", "assign", "once_per_option"]
+
+
+def once_per_option(
+    compute: Callable[[TracedGraph, DtypeOption], T],
+) -> Callable[[TracedGraph, DtypeOption], T]:
+    """Have `compute`, which is pure, run once for each graph and option: kept for as long as the graph is.
+
+    What it returns must not hold the graph, which would keep it alive.
+    """
+
+    @once_per_graph
+    def made(graph: TracedGraph) -> dict[str, T]:
+        return {}
+
+    @wraps(compute)
+    def computed(graph: TracedGraph, option: DtypeOption) -> T:
+        known = made(graph)
+        if option.name not in known:
+            known[option.name] = compute(graph, option)
+        return known[option.name]
+
+    return computed
 
 
 def assign(option: DtypeOption, graph: TracedGraph) -> Assignment:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from edgebudget.target import Gpu, Target, WeightsIn
@@ -134,13 +135,13 @@ class DeviceProfile:
     gpu: Gpu | None = None
     accelerators: tuple[Accelerator, ...] = ()
 
-    @property
+    @cached_property
     def budget_bytes(self) -> int:
         """The smallest of `process_limit`, `idle_available` and, for an arena, the largest region, less the safety
         margin, rounded down to a byte."""
         return int(min(self.memory.limits.values()) * (100 - self.memory.safety_margin_percent) / 100)
 
-    @property
+    @cached_property
     def target(self) -> Target:
         """What the runtimes need to know of the device."""
         return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in, self.gpu)

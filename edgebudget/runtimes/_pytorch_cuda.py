@@ -7,7 +7,7 @@ which depends on the chip and is left to measurements: the operators that take s
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgebudget.dtypes import DtypeOption
+from edgebudget.dtypes import DtypeOption, once_per_option
 from edgebudget.graph import TracedGraph
 from edgebudget.runtimes._cuda_allocator import Block, CachingAllocator
 from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
@@ -96,8 +96,10 @@ def footprint(graph: TracedGraph, option: DtypeOption) -> CudaFootprint:
     )
 
 
-def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int) -> MemoryLayout:
-    """Return the layout on a device whose GPU shares the RAM: what is reserved counts, the weights once.
+@once_per_option
+def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption) -> MemoryLayout:
+    """Return the layout on a device whose GPU shares the RAM: what is reserved counts, the weights once. It is the same
+    on every such device; what the runtime itself takes is left at 0.
 
     While loading, the state dict and the module are on the host at once; moving then frees there what it takes here.
     """
@@ -121,7 +123,7 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption, runtime_bytes: int)
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
         storage_bytes=state_dict_nbytes(graph, assigned, options),
-        runtime_bytes=runtime_bytes,
+        runtime_bytes=0,
         peak_op=PeakOp(found.at, op.target if op else "", op.module if op else ""),
         timeline=tuple(zip(graph.labels, found.curve, strict=False)),
         tensors=tensors,

@@ -1,9 +1,10 @@
 """ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
+from functools import partial
 
-from edgebudget.dtypes.interface import DtypeOption
+from edgebudget.dtypes import DtypeOption, once_per_option
 from edgebudget.errors import TraceError
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
@@ -18,7 +19,7 @@ from edgebudget.runtimes._executorch_values import (
     program_bytes,
 )
 from edgebudget.runtimes._glibc import PAGE_BYTES, usable_bytes
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
 FLOATING_OPTIONS = frozenset({"float32", "float16", "bfloat16"})
@@ -49,6 +50,10 @@ class _Planned:
     values: Census
     constant_bytes: int
     curve: tuple[int, ...]
+    peak_numel: int
+    scratch_bytes: int
+    described_bytes: int  # of the file: all but constants
+    unmodelled: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class _ExecuTorch:
             )
         if graph.truncation:
             return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
-        planned = _plan(graph, option.name)
+        planned = _plan(graph, option)
         refused = planned.program.refused
         if refused:
             return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
@@ -80,21 +85,17 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     peak = max(curve)
     at = curve.index(peak)
     word = target.pointer_bytes
-    workspace = max((_scratch_bytes(planned.program, step) for step in steps), default=0)
+    workspace = planned.scratch_bytes
     heap = usable_bytes(plan.nbytes, pointer_bytes=word) + method_heap_bytes(planned.values, word) + MODULE_BYTES
-    described = program_bytes(planned.values)
+    described = planned.described_bytes
     storage = described + planned.constant_bytes
     run_bytes = FIRST_RUN_BYTES + KERNEL_BYTES * len(planned.values.operators)
     in_ram = target.weights_in == "ram"
     return MemoryLayout(
         activation_lower_bound_bytes=peak,
         activation_bytes=plan.nbytes,
-        activation_total_bytes=sum(b.nbytes for b in plan.buffers),
-        activation_peak_numel=sum(
-            p.buffer.nbytes // ITEMSIZE[planned.program.specs[p.spec].dtype]
-            for p in planned.placed
-            if p.first_step <= at <= p.last_step
-        ),
+        activation_total_bytes=sum([b.nbytes for b in plan.buffers]),
+        activation_peak_numel=planned.peak_numel,
         workspace_bytes=workspace,
         load_heap_bytes=heap + loading_bytes(planned.values, word),
         inference_heap_bytes=heap + workspace,
@@ -104,37 +105,27 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
         runtime_bytes=IDLE_BYTES + run_bytes,
         load_kept_bytes=-run_bytes,
         peak_op=PeakOp(at, steps[at].target if steps else "", steps[at].module if steps else ""),
-        timeline=tuple((_label(step), alive) for step, alive in zip(steps, curve, strict=False)),
-        tensors=tuple(
-            LiveTensor(_name(planned, p), p.buffer.nbytes, max(p.first_step, 0), max(p.last_step, 0), offset)
-            for p, offset in zip(planned.placed, plan.offsets, strict=True)
-        ),
+        timeline=OnDemand(partial(_timeline, planned)),
+        tensors=OnDemand(partial(_tensors, planned)),
         arena=plan,
-        unmodelled_ops=tuple(
-            dict.fromkeys(s.target for s in steps if s.target != "view" and not s.target.startswith("aten."))
-        ),
+        unmodelled_ops=planned.unmodelled,
         notes=("Constants are read where the file is mapped; their pages can be reclaimed when memory is short.",)
         if in_ram
         else ("Constants are read in place from flash.",),
     )
 
 
-_PLANNED: WeakKeyDictionary[TracedGraph, dict[str, _Planned]] = WeakKeyDictionary()
-
-
-def _plan(graph: TracedGraph, floating_dtype: str) -> _Planned:
-    """Return the plan of `graph`, made once while it lives: several targets and reports ask for it."""
-    plans = _PLANNED.setdefault(graph, {})
-    if floating_dtype not in plans:
-        try:
-            from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
-        except ImportError as missing:
-            raise TraceError(
-                f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
-                "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
-            ) from missing
-        plans[floating_dtype] = _make_plan(decompose(graph, floating_dtype))
-    return plans[floating_dtype]
+@once_per_option
+def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
+    """Return the plan of `graph` with its floating-point numbers in the type that the option is named after."""
+    try:
+        from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
+    except ImportError as missing:
+        raise TraceError(
+            f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
+            "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
+        ) from missing
+    return _make_plan(decompose(graph, option.name))
 
 
 def _make_plan(core: TracedGraph) -> _Planned:
@@ -143,9 +134,22 @@ def _make_plan(core: TracedGraph) -> _Planned:
     plan = executorch_greedy([p.buffer for p in placed])
     by_step = tuple(Buffer(p.spec, p.buffer.nbytes, p.first_step, p.last_step) for p in placed)
     curve = tuple(live_bytes(by_step, max(len(program.steps), 1)))
+    at = curve.index(max(curve))
     constant_bytes, unused = _constants(core, program)
+    values = census(program, unused)
+    alive = [p for p in placed if p.first_step <= at <= p.last_step]
+    targets = dict.fromkeys([step.target for step in program.steps if step.target != "view"])
     return _Planned(
-        program, placed, ArenaPlan(by_step, plan.offsets, plan.nbytes), census(program, unused), constant_bytes, curve
+        program=program,
+        placed=placed,
+        plan=ArenaPlan(by_step, plan.offsets, plan.nbytes),
+        values=values,
+        constant_bytes=constant_bytes,
+        curve=curve,
+        peak_numel=sum([p.buffer.nbytes // ITEMSIZE[program.specs[p.spec].dtype] for p in alive]),
+        scratch_bytes=max([_scratch_bytes(program, step) for step in program.steps], default=0),
+        described_bytes=program_bytes(values),
+        unmodelled=tuple([target for target in targets if not target.startswith("aten.")]),
     )
 
 
@@ -178,6 +182,15 @@ def _scratch_bytes(program: Program, step: Step) -> int:
     shape = program.specs[step.reads[0]].shape
     dimension = step.args[2] if len(step.args) > 2 and isinstance(step.args[2], int) else -1
     return 16 * shape[dimension] if shape else 16
+
+
+def _timeline(planned: _Planned) -> Iterator[tuple[str, int]]:
+    return ((_label(step), alive) for step, alive in zip(planned.program.steps, planned.curve, strict=False))
+
+
+def _tensors(planned: _Planned) -> Iterator[LiveTensor]:
+    for p, offset in zip(planned.placed, planned.plan.offsets, strict=True):
+        yield LiveTensor(_name(planned, p), p.buffer.nbytes, max(p.first_step, 0), max(p.last_step, 0), offset)
 
 
 def _label(step: Step) -> str:

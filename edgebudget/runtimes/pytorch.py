@@ -1,7 +1,7 @@
 """Eager PyTorch on the CPU: the caching-free allocator, with the lifetimes that Python gives."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import add
 
@@ -56,7 +56,7 @@ class _PyTorch:
                 " model, unless it casts between its modules itself."
             )
         if target.gpu == "cuda":
-            return lay_out_on_cuda(graph, option, CUDA_BUILD_BYTES)
+            return replace(lay_out_on_cuda(graph, option), runtime_bytes=CUDA_BUILD_BYTES)
         held = hold(option, graph)
         nbytes = held.total_nbytes
         life = lifetimes(graph)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from edgebudget.dtypes import DtypeOption, assign
-from edgebudget.graph import FLOATING, ITEMSIZE, TensorSpec, TracedGraph
-from edgebudget.planning import Buffer, align, greedy_by_size, live_bytes
+from edgebudget.dtypes import DtypeOption, assign, once_per_option
+from edgebudget.graph import FLOATING, ITEMSIZE, TensorSpec, TracedGraph, once_per_graph
+from edgebudget.planning import ArenaPlan, Buffer, align, greedy_by_size, live_bytes
 from edgebudget.runtimes._functional import Functional, Node, functionalize
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
 ALIGNMENT = 16  # MicroArenaBufferAlignment, micro_arena_constants.h
@@ -58,67 +59,102 @@ class _TFLiteMicro:
                 "TensorFlow Lite Micro has kernels for models that are int8 or float32 throughout, and none that "
                 f"computes as {option.name} does."
             )
-        fused = _fuse(functionalize(graph), graph.inputs)
-        floating_nbytes = 1 if option.name == "int8" else ITEMSIZE["float32"]
-        buffers = [
-            Buffer(value.id, align(_nbytes(value, floating_nbytes), ALIGNMENT), first, last)
-            for value, first, last in fused.lifetimes
-        ]
-        # Requirements are kept in reverse and sorted stably (greedy_memory_planner.cc): the last of equals goes first.
-        plan = greedy_by_size(buffers[::-1], ALIGNMENT)
-        steps = max(len(fused.steps), 1) + 1  # step 0 is the caller's, who fills the inputs
-        curve = live_bytes(buffers, steps)
-        at = curve.index(max(curve))
-        node = fused.steps[at - 1] if at and fused.steps else None
-        persistent_bytes = _persistent_bytes(graph, fused, target)
-        held = assign(option, graph)
-        weights_bytes = sum(held.held[s].total_nbytes for s in fused.constants(graph)) + fused.made_bias_nbytes
-        in_ram_bytes = 0 if target.weights_in == "flash" else weights_bytes
-        arena_bytes = plan.nbytes + persistent_bytes
-        labels = ("inputs", *(graph.labels[step.op.index] for step in fused.steps))
-        return MemoryLayout(
-            activation_lower_bound_bytes=max(curve),
-            activation_bytes=plan.nbytes,
-            activation_total_bytes=sum(b.nbytes for b in buffers),
-            activation_peak_numel=sum(v.numel for v, first, last in fused.lifetimes if first <= at <= last),
-            workspace_bytes=persistent_bytes,
-            load_heap_bytes=arena_bytes + in_ram_bytes,
-            inference_heap_bytes=arena_bytes + in_ram_bytes,
-            load_mapped_bytes=0,
-            inference_mapped_bytes=0,
-            storage_bytes=weights_bytes,
-            runtime_bytes=0,
-            peak_op=PeakOp(at - 1, node.op.target, node.op.module) if node else PeakOp(0, "inputs", ""),
-            timeline=tuple(zip(labels, curve, strict=False)),
-            tensors=tuple(
-                LiveTensor(labels[min(b.first, len(labels) - 1)], b.nbytes, b.first, b.last, offset)
-                for b, offset in zip(plan.buffers, plan.offsets, strict=True)
-            ),
-            arena=plan,
-            unmodelled_ops=tuple(sorted({s.name for s in fused.steps if s.name not in KERNELS})),
-            notes=(
-                "Reference kernels take no scratch; CMSIS-NN and vendor kernels take some.",
-                "The flatbuffer's structure, the kernels' code, the interpreter's own objects and the stack are not "
-                "counted.",
-            ),
-        )
+        return _layout(_plan(graph, option), target)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fused:
-    """Operators as a converter leaves them, and each value with its first and last step, counted from 1."""
+    """Operators as a converter leaves them, and each value with its first and last step, counted from 1.
+
+    `labels` are what people read for each step, the caller's first. `tensors` counts values and weights;
+    `multiplier_nbytes` are those of the channels of convolutions and linear layers.
+    """
 
     steps: tuple[Node, ...]
     lifetimes: tuple[tuple[TensorSpec, int, int], ...]
     made_bias_nbytes: int  # of convolutions that had none before a batch norm was folded into them
+    constants: frozenset[int]  # storages of weights that steps read; a folded batch norm's are in its convolution's
+    labels: tuple[str, ...]
+    tensors: int
+    multiplier_nbytes: int
 
-    def constants(self, graph: TracedGraph) -> frozenset[int]:
-        """Return the storages of weights that steps read; those of a folded batch norm are in its convolution's."""
-        read = (graph.storage_of(t) for step in self.steps for t in step.op.inputs)
-        return frozenset(storage.id for storage in read if storage.role.is_weight)
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A graph under an option: its arena, `curve` of live bytes by step, and weights. No target changes any of it."""
+
+    fused: _Fused
+    plan: ArenaPlan
+    curve: tuple[int, ...]
+    peak_numel: int
+    total_bytes: int
+    weights_bytes: int
 
 
-def _fuse(functional: Functional, inputs: tuple[int, ...]) -> _Fused:
+@once_per_option
+def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
+    fused = _fuse(graph)
+    floating_nbytes = 1 if option.name == "int8" else ITEMSIZE["float32"]
+    buffers = [
+        Buffer(value.id, align(_nbytes(value, floating_nbytes), ALIGNMENT), first, last)
+        for value, first, last in fused.lifetimes
+    ]
+    # Requirements are kept in reverse and sorted stably (greedy_memory_planner.cc): the last of equals goes first.
+    plan = greedy_by_size(buffers[::-1], ALIGNMENT)
+    curve = live_bytes(buffers, max(len(fused.steps), 1) + 1)  # step 0 is the caller's, who fills the inputs
+    at = curve.index(max(curve))
+    nbytes = assign(option, graph).total_nbytes
+    return _Planned(
+        fused=fused,
+        plan=plan,
+        curve=tuple(curve),
+        peak_numel=sum([v.numel for v, first, last in fused.lifetimes if first <= at <= last]),
+        total_bytes=sum([b.nbytes for b in buffers]),
+        weights_bytes=sum([nbytes[s] for s in fused.constants]) + fused.made_bias_nbytes,
+    )
+
+
+def _layout(planned: _Planned, target: Target) -> MemoryLayout:
+    fused, plan, curve = planned.fused, planned.plan, planned.curve
+    at = curve.index(max(curve))
+    node = fused.steps[at - 1] if at and fused.steps else None
+    persistent_bytes = _persistent_bytes(fused, target.pointer_bytes)
+    heap_bytes = plan.nbytes + persistent_bytes + (0 if target.weights_in == "flash" else planned.weights_bytes)
+    return MemoryLayout(
+        activation_lower_bound_bytes=max(curve),
+        activation_bytes=plan.nbytes,
+        activation_total_bytes=planned.total_bytes,
+        activation_peak_numel=planned.peak_numel,
+        workspace_bytes=persistent_bytes,
+        load_heap_bytes=heap_bytes,
+        inference_heap_bytes=heap_bytes,
+        load_mapped_bytes=0,
+        inference_mapped_bytes=0,
+        storage_bytes=planned.weights_bytes,
+        runtime_bytes=0,
+        peak_op=PeakOp(at - 1, node.op.target, node.op.module) if node else PeakOp(0, "inputs", ""),
+        timeline=OnDemand(partial(zip, fused.labels, curve)),
+        tensors=OnDemand(partial(_tensors, planned)),
+        arena=plan,
+        unmodelled_ops=tuple(sorted({s.name for s in fused.steps if s.name not in KERNELS})),
+        notes=(
+            "Reference kernels take no scratch; CMSIS-NN and vendor kernels take some.",
+            "The flatbuffer's structure, the kernels' code, the interpreter's own objects and the stack are not "
+            "counted.",
+        ),
+    )
+
+
+def _tensors(planned: _Planned) -> Iterator[LiveTensor]:
+    labels, plan = planned.fused.labels, planned.plan
+    for buffer, offset in zip(plan.buffers, plan.offsets, strict=True):
+        label = labels[min(buffer.first, len(labels) - 1)]
+        yield LiveTensor(label, buffer.nbytes, buffer.first, buffer.last, offset)
+
+
+@once_per_graph
+def _fuse(graph: TracedGraph) -> _Fused:
+    functional = functionalize(graph)
     readers: dict[int, int] = {}
     for node in functional.nodes:
         for t in node.inputs:
@@ -141,7 +177,24 @@ def _fuse(functional: Functional, inputs: tuple[int, ...]) -> _Fused:
                 continue
         steps.append(node)
         made_by.update((t, node) for t in node.outputs)
-    return _Fused(tuple(steps), tuple(_lifetimes(functional, inputs, steps, alias)), BIAS_NBYTES * made_bias_numel)
+    lifetimes = tuple(_lifetimes(functional, graph.inputs, steps, alias))
+    values, storages = functional.values, graph.storages
+    read = [[t for t in step.inputs if storages[values[t].storage].role.is_weight] for step in steps]
+    channels = [
+        values[step.inputs[1]].shape[0]
+        for step, weights in zip(steps, read, strict=True)
+        if weights and step.name in ("conv1d", "conv2d", "linear", "conv_transpose2d")
+    ]
+    sources = [graph.storage_of(t) for step in steps for t in step.op.inputs]
+    return _Fused(
+        steps=tuple(steps),
+        lifetimes=lifetimes,
+        made_bias_nbytes=BIAS_NBYTES * made_bias_numel,
+        constants=frozenset([storage.id for storage in sources if storage.role.is_weight]),
+        labels=("inputs", *[graph.labels[step.op.index] for step in steps]),
+        tensors=len(lifetimes) + sum([len(weights) for weights in read]),
+        multiplier_nbytes=sum([2 * align(4 * count, ALIGNMENT) for count in channels]),
+    )
 
 
 def _lifetimes(
@@ -168,7 +221,7 @@ def _nbytes(value: TensorSpec, floating_nbytes: int) -> int:
     return value.numel * (floating_nbytes if value.dtype in FLOATING else ITEMSIZE[value.dtype])
 
 
-def _persistent_bytes(graph: TracedGraph, fused: _Fused, target: Target) -> int:
+def _persistent_bytes(fused: _Fused, word: int) -> int:
     """Return what stands at the arena's tail for as long as the interpreter lives.
 
     A `TfLiteEvalTensor` a tensor (data, dims, type: three words), a `NodeAndRegistration` an operator (a `TfLiteNode`
@@ -176,17 +229,8 @@ def _persistent_bytes(graph: TracedGraph, fused: _Fused, target: Target) -> int:
     and a shift of 32 bits (`per_channel_output_multiplier`, kernels/conv_common.cc); operator structs of 56 bytes
     (`OpDataConv`, kernels/conv.h) and parameters of 28 (`TfLiteConvParams`).
     """
-    word = target.pointer_bytes
-    tensors = len(fused.lifetimes)
-    nbytes = 0
-    for step in fused.steps:
-        weights = [t for t in step.inputs if graph.storage_of(t).role.is_weight] if step.op.inputs else []
-        tensors += len(weights)
-        nbytes += align(8 * word, ALIGNMENT) + align(56, ALIGNMENT) + align(28, ALIGNMENT)
-        if step.name in ("conv1d", "conv2d", "linear", "conv_transpose2d") and weights:
-            channels = graph.tensors[step.inputs[1]].shape[0]
-            nbytes += 2 * align(4 * channels, ALIGNMENT)
-    return nbytes + align(tensors * 3 * word, ALIGNMENT)
+    nodes_nbytes = len(fused.steps) * (align(8 * word, ALIGNMENT) + align(56, ALIGNMENT) + align(28, ALIGNMENT))
+    return nodes_nbytes + fused.multiplier_nbytes + align(fused.tensors * 3 * word, ALIGNMENT)
 
 
 RUNTIME = _TFLiteMicro()

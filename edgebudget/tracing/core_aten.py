@@ -9,7 +9,6 @@ themselves stay alive between operators, so that functionalisation can regenerat
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -17,38 +16,23 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
 from edgebudget.tracing.export_modes import Engine, Meta, Operator, Tensor
+from edgebudget.tracing.templates import (
+    Call,
+    Template,
+    form_of,
+    keeps_type,
+    resized,
+    retyped,
+    retyped_metas,
+    typed,
+)
 from edgebudget.tracing.values import name_of
 
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
 
 
-class _Call(NamedTuple):
-    """One core ATen operator; `Ref` and the outputs are numbers of values."""
-
-    target: str
-    args: tuple[Arg, ...]
-    kwargs: tuple[tuple[str, Arg], ...]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    metas: tuple[Meta, ...]
-    module: str = ""
-
-
-class _Template(NamedTuple):
-    """What an operator becomes: values 0 .. n-1 are its tensor arguments, the next are made by `calls` in order.
-
-    `outputs` are the values of its results, `rebound` the new values of arguments it wrote to. `constants` are tensors
-    that a decomposition made from Python data.
-    """
-
-    arguments: int
-    calls: tuple[_Call, ...]
-    outputs: tuple[int, ...]
-    rebound: tuple[tuple[int, int], ...]
-    constants: tuple[tuple[int, Meta], ...]
-
-
-_TEMPLATES: dict[tuple[object, ...], _Template] = {}
+_TEMPLATES: dict[tuple[object, ...], Template] = {}
+_FORMS: dict[tuple[object, ...] | None, Template] = {}  # one template of each form
 _OPERATORS: dict[str, Operator] = {}
 
 
@@ -69,7 +53,7 @@ class _Decomposer:
         self._floating = floating_dtype
         self._engine = Engine()
         self._values: list[Meta] = []
-        self._calls: list[_Call] = []
+        self._calls: list[Call] = []
         self._roots: dict[int, tuple[int, TensorSpec]] = {}  # value, to the storage it stands in and its spec
         self._constants: list[int] = []
         self._value_of: dict[int, int] = {}  # tensor of the trace, to value
@@ -128,7 +112,7 @@ class _Decomposer:
         meta = self._values[constant]
         copy = self._new(meta)
         self._calls.append(
-            _Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module)
+            Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module)
         )
         return copy
 
@@ -153,13 +137,28 @@ class _Decomposer:
         args = tuple(self._localise(arg, local) for arg in op.args)
         kwargs = tuple((name, self._localise(arg, local)) for name, arg in op.kwargs)
         metas = tuple(self._values[value] for value in arguments)
-        key = (op.target, _typed(args), _typed(kwargs), metas)
+        constants = (typed(args), typed(kwargs))
+        key = (op.target, constants, metas)
         template = _TEMPLATES.get(key)
         if template is None:
-            template = self._learn(op, args, kwargs, metas)
+            form = form_of(op.target, constants, metas)
+            template = self._derived(op, constants, metas, form) or self._learn(op, args, kwargs, metas)
             if len(_TEMPLATES) < _MAX_TEMPLATES:
                 _TEMPLATES[key] = template
+                _FORMS.setdefault(form, template)
         self._instantiate(op, template, arguments)
+
+    def _derived(
+        self, op: Op, constants: tuple[object, ...], metas: tuple[Meta, ...], form: tuple[object, ...] | None
+    ) -> Template | None:
+        """Return what `op` becomes from what was learned of one of other sizes, or of the same in float32."""
+        known = _FORMS.get(form) if form else None
+        found = resized(known, self._graph.tensors[op.outputs[0]].shape) if known else None
+        is_mixed = "float32" in [meta.dtype for meta in metas]  # also so where all are float32, as they were learned
+        if found is None and not is_mixed and keeps_type(op.target):
+            known = _TEMPLATES.get((op.target, constants, retyped_metas(metas, self._floating, "float32")))
+            found = retyped(known, "float32", self._floating) if known else None
+        return found
 
     def _localise(self, arg: Arg, local: Mapping[int, int]) -> Arg:
         if isinstance(arg, Ref):
@@ -170,7 +169,7 @@ class _Decomposer:
 
     def _learn(
         self, op: Op, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], metas: tuple[Meta, ...]
-    ) -> _Template:
+    ) -> Template:
         """Run `op` once on tensors of its own and return what was recorded."""
         engine, recorder = self._engine, self._engine.recorder
         inner = [engine.make(meta) for meta in metas]
@@ -183,7 +182,7 @@ class _Decomposer:
         del recorder.calls[mark:]
         numbers = {id(tensor): i for i, tensor in enumerate(inner)}
         count = len(inner)
-        calls: list[_Call] = []
+        calls: list[Call] = []
         constants: list[tuple[int, Meta]] = []
 
         def number(tensor: Tensor) -> int:
@@ -204,7 +203,7 @@ class _Decomposer:
                 made_numbers.append(count)
                 count += 1
             calls.append(
-                _Call(
+                Call(
                     name_of(func),
                     as_args,
                     as_kwargs,
@@ -214,7 +213,7 @@ class _Decomposer:
                 )
             )
         rebound = tuple((i, number(t)) for i, t in enumerate(new) if t is not inner[i])
-        template = _Template(len(inner), tuple(calls), tuple(number(t) for t in outputs), rebound, tuple(constants))
+        template = Template(len(inner), tuple(calls), tuple(number(t) for t in outputs), rebound, tuple(constants))
         return template
 
     def _run(self, op: Op, args: list[object], kwargs: dict[str, object]) -> list[Tensor]:
@@ -235,7 +234,7 @@ class _Decomposer:
             )
         return results
 
-    def _instantiate(self, op: Op, template: _Template, arguments: list[int]) -> None:
+    def _instantiate(self, op: Op, template: Template, arguments: list[int]) -> None:
         values = dict(enumerate(arguments))
         for number, meta in template.constants:
             values[number] = self._new(meta)
@@ -304,7 +303,7 @@ class _Decomposer:
                 outputs.append(self._inner[id(tensor)])
             inputs = tuple(_refs((as_args, tuple(arg for _, arg in as_kwargs))))
             metas = tuple(self._values[i] for i in outputs)
-            self._calls.append(_Call(name_of(func), as_args, as_kwargs, inputs, tuple(outputs), metas, self._module))
+            self._calls.append(Call(name_of(func), as_args, as_kwargs, inputs, tuple(outputs), metas, self._module))
         del recorder.calls[mark:]
 
     def _write_back(self) -> None:
@@ -317,7 +316,7 @@ class _Decomposer:
         for storage, value in self._written.items():
             root = roots.get(storage)
             if root is not None and root != value and self._graph.storages[storage].role is not Role.ACTIVATION:
-                self._calls.append(_Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
+                self._calls.append(Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
 
     # ---- the new graph
 
@@ -392,7 +391,7 @@ def _replaced(names: Mapping[str, tuple[int, ...]], place: Mapping[int, int]) ->
     return {name: tuple(place[s] for s in storages) for name, storages in names.items()}
 
 
-def _without_dead(calls: Sequence[_Call], outputs: Sequence[int]) -> list[_Call]:
+def _without_dead(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
     """Return the calls that `outputs` depend on: core ATen is functional, so nothing else has an effect."""
     needed = set(outputs)
     kept = []
@@ -498,10 +497,3 @@ def _refs(arg: Arg) -> Iterator[int]:
     elif isinstance(arg, tuple):
         for item in arg:
             yield from _refs(item)
-
-
-def _typed(arg: object) -> object:
-    """Return a key in which 1, 1.0, True and the first tensor differ."""
-    if isinstance(arg, tuple):
-        return tuple(_typed(item) for item in arg)
-    return arg if arg is None or isinstance(arg, str) else (arg, arg.__class__)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from edgebudget.dtypes.interface import Assignment, DtypeOption
+from edgebudget.dtypes import Assignment, DtypeOption, once_per_option
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
@@ -26,7 +26,8 @@ class Program:
 
     `plan` is the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the
     order they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
-    weights that portable operators read. `held` is how storages are held where that is not as the option says.
+    weights that portable operators read, `outside_kinds` how many kinds of those there are. `held` is how storages are
+    held where that is not as the option says.
     """
 
     edge: EdgeGraph
@@ -37,20 +38,21 @@ class Program:
     numel: tuple[int, ...]
     spans: tuple[range, ...]
     outside_bytes: int
+    outside_kinds: int
+    is_quantized: bool
     storage_bytes: int
     total_bytes: int
     notes: tuple[str, ...]
     held: Assignment | None
 
 
-def compile_program(graph: TracedGraph, option: DtypeOption, options: Sequence[str], element: str) -> Program:
-    """Return `graph` under `option`, floating-point values being held as `element`. Pure.
-
-    `options` has for each operator the option it runs under.
-    """
+@once_per_option
+def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
+    """Return `graph` under `option`, which is float16 throughout or not at all. Pure."""
+    options = option.by_operator(graph) or (option.name,)
     floats = {"float32", "float16"}.issuperset(options)
     quantization = Quantization() if floats else quantize(graph, functionalize(graph), options)
-    edge = hold_values(_partitioned(graph), quantization, element)
+    edge = hold_values(_partitioned(graph), quantization, "float16" if "float16" in options else "float32")
     steps = steps_of(edge)
     delegates = {step.delegate: compile_delegate(step, edge) for step in steps if step.delegate >= 0}
     plan = executorch_greedy(planned(edge, steps))
@@ -70,6 +72,8 @@ def compile_program(graph: TracedGraph, option: DtypeOption, options: Sequence[s
         numel=tuple(numel),
         spans=tuple(spans),
         outside_bytes=outside,
+        outside_kinds=len({step.ops[0].target for step in steps if step.delegate < 0}),
+        is_quantized=bool(quantization.operators or quantization.weights),
         storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
         notes=(*_notes(steps), _GROUPED_NOTE) if grouped else _notes(steps),
