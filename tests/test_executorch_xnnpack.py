@@ -144,16 +144,18 @@ def test_the_peak_stands_where_the_widest_block_expands() -> None:
 
 def test_the_mapped_file_counts_at_load_and_is_let_go() -> None:
     layout = laid_out(traced("mobilenet_v2"))
-    assert layout.load_mapped_bytes == layout.storage_bytes == pytest.approx(13_994_144, rel=0.005)
+    pieces = 1 + 2 * 53  # the delegate's description, weights and biases: each is mapped in whole pages
+    assert layout.storage_bytes == pytest.approx(13_994_144, rel=0.005)
+    assert layout.load_mapped_bytes == layout.storage_bytes + pieces * (4096 - 128)
     assert layout.inference_mapped_bytes == 0
 
 
 def test_delegates_map_their_constants_one_after_the_other() -> None:
     # The classifier is a delegate of its own: while it is packed, the pages of the convolutions are gone. Recorded:
-    # 25.6 MiB over the idle process, of which about 1 MiB is code.
+    # 25.6 MiB over the idle process, of which 0.7 MiB are code.
     layout = laid_out(traced("mnasnet1_0"))
     assert layout.load_mapped_bytes < 0.7 * layout.storage_bytes
-    assert (layout.load_heap_bytes + layout.load_mapped_bytes) / 2**20 == pytest.approx(24.6, rel=0.02)
+    assert (layout.load_heap_bytes + layout.load_mapped_bytes) / 2**20 == pytest.approx(24.9, rel=0.01)
 
 
 def test_weights_of_portable_operators_stay_mapped() -> None:

@@ -28,6 +28,12 @@ def test_the_readme_names_commands_that_exist() -> None:
     assert set(re.findall(r"^edgebudget ([a-z]+)", README, re.M)) <= set(COMMANDS.names())
 
 
+def test_the_readme_links_to_files_that_are_there() -> None:
+    linked = {link for link in re.findall(r"\]\(([^)#\s]+)", README) if "://" not in link}
+    assert linked
+    assert [link for link in sorted(linked) if not (ROOT / link).exists()] == []
+
+
 def test_every_target_is_phony() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)
     assert phony

@@ -8,7 +8,7 @@ from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.planning.from_peak import from_peak
 from edgebudget.planning.greedy import first_fit, greedy_by_size
 from edgebudget.planning.interface import ArenaPlan, Buffer
-from edgebudget.planning.lifetimes import align, lower_bound
+from edgebudget.planning.lifetimes import align, busiest
 
 ROUNDS = 70  # of the search, in each of three orders
 EFFORT = 4_000_000  # pairs alive together, over all plans tried: about a second
@@ -23,7 +23,7 @@ def best_plan(buffers: Sequence[Buffer], alignment: int = 1) -> ArenaPlan:
     pairs that are alive together and are made while `EFFORT` lasts, so that many buffers take about a second more:
     never above ExecuTorch's up to half that many pairs.
     """
-    bound = lower_bound([Buffer(b.id, align(b.nbytes, alignment), b.first, b.last) for b in buffers])
+    _, bound = busiest((b.id, align(b.nbytes, alignment), b.first, b.last) for b in buffers)
     affordable = EFFORT // (EFFORT_PER_BUFFER * len(buffers) + _pairs(buffers) + 1)
     best = from_peak(buffers, alignment)
     for plan in islice(_plans(buffers, alignment, bound), affordable):

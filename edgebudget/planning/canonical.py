@@ -20,7 +20,9 @@ from edgebudget.planning.lifetimes import align, lower_bound
 
 _Array = npt.NDArray[np.int64]
 
-ORDERS = ("WAT", "TAW", "TWA")  # by width, area and total in turn, as MiniMalloc's own
+# By total, area and width in turn, as MiniMalloc's own, and by total, overlaps and the smaller size: each finds in
+# seconds what the others miss in minutes, so that one more loses little.
+ORDERS = ("TAW", "TWA", "WAT", "TOS")
 FIRST_NODES = 2  # of the first attempt at each order, for each buffer; each attempt after it has twice as many
 _FRAMES_PER_BUFFER = 4  # place, put, go_on, and solve where time falls apart
 
@@ -105,7 +107,8 @@ class _Search:
     def solve(self, who: _Array, low: int, high: int, order: str) -> _Found:
         """Place `who`, all that is alive in the sections `low` to `high` and nowhere else, ranked by `order`."""
         totals = np.where(self.alive[who, low:high], self.total[low:high], 0).max(1)
-        keys = {"W": self.width[who], "A": self.width[who] * self.size[who], "T": totals}
+        width, size, overlaps = self.width[who], self.size[who], self.meets[who].sum(1)
+        keys = {"W": width, "A": width * size, "T": totals, "O": overlaps, "S": -size}
         ranked = who[np.lexsort([-keys[letter] for letter in reversed(order)])]
         return self.place(ranked, low, high, order, 0, -1)
 

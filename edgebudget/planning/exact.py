@@ -7,7 +7,7 @@ from math import gcd
 from edgebudget.planning.interface import ArenaPlan, Buffer
 from edgebudget.planning.lifetimes import align, lower_bound
 
-SHARE = 0.6  # of the time, for the search from the bottom up: what it finds at all it mostly finds in seconds
+SHARE = 0.8  # of the time, for the search from the bottom up: it finds more, and sooner
 LARGEST = 4_000  # buffers that it keeps a table of pairs of
 
 

@@ -7,6 +7,8 @@ from typing import TypeAlias
 from edgebudget.planning.interface import ArenaPlan, Buffer
 from edgebudget.planning.lifetimes import align
 
+LEAST_LEVEL = 4  # where a level more takes longer than a look at all who live in 16 operators
+
 _Block: TypeAlias = tuple[int, int, int, int]  # (offset, end, first, last)
 
 
@@ -44,8 +46,9 @@ def first_fit(buffers: Sequence[Buffer], order: Iterable[int], alignment: int = 
 class _Placed:
     """Blocks by when they live: at each level, a cell holds those that live in 2**level operators from its start.
 
-    A block is kept at the level of its own length, where it touches two cells at most. What is alive over a span is
-    then found in the span's cells at each level: in time for what is found, and a few cells more.
+    A block is kept at the level of its own length, and none below `LEAST_LEVEL`, so that it touches two cells at most.
+    What is alive over a span is then found in the span's cells at each level: in time for what is found, and a few
+    cells more.
     """
 
     def __init__(self) -> None:
@@ -53,7 +56,7 @@ class _Placed:
 
     def add(self, block: _Block) -> None:
         _, _, first, last = block
-        level = ((last - first).bit_length() + 1) & ~1
+        level = max((last - first).bit_length() + 1 & ~1, LEAST_LEVEL)
         cells = self._levels.get(level)
         if cells is None:
             cells = self._levels[level] = defaultdict(list)

@@ -1,5 +1,6 @@
 """What is alive when: the curve of live bytes, and the bound no planner can beat."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -27,10 +28,10 @@ def lower_bound(buffers: Sequence[Buffer]) -> int:
 
 def busiest(buffers: Iterable[tuple[object, int, int, int]]) -> tuple[int, int]:
     """Return the first operator with the most bytes alive, and how many they are; (0, 0) where there are none."""
-    changes: dict[int, int] = {}
+    changes: defaultdict[int, int] = defaultdict(int)
     for _, nbytes, first, last in buffers:
-        changes[first] = changes.get(first, 0) + nbytes
-        changes[last + 1] = changes.get(last + 1, 0) - nbytes
+        changes[first] += nbytes
+        changes[last + 1] -= nbytes
     moments = sorted(changes)
     alive = list(accumulate(map(changes.__getitem__, moments)))
     most = max(alive, default=0)

@@ -6,7 +6,7 @@ off), program file mapped.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
@@ -19,14 +19,34 @@ from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
-X86_RUNTIME_BYTES = int(6.4 * 2**20)
-"""Pages of a standalone C++ process on x86-64 Linux: 5.1 MiB before it loads a model, and code touched while it loads
-and runs one: 0.9 to 1.4 MiB at loading, 1.5 to 1.7 MiB at inference (medians of 36 recorded models to build on, float32
-and int8)."""
 
-ARM_RUNTIME_BYTES = int(5.7 * 2**20)
-"""The same on 64-bit Arm Linux (Debian 13, pages of 4 KiB): 4.6 MiB before, and 0.7 to 1.2 MiB at loading, 1.0 to 1.1
-MiB at inference."""
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """Bytes of pages of a standalone C++ process beside its heap and the model's file.
+
+    `runtime` is what it holds once it has loaded any model, `first_run` code that is first touched when one runs, and
+    `quantized` the more of that where integers meet floats. Each kind of operator outside the delegates adds `kernel`:
+    the code of its portable kernel.
+    """
+
+    runtime: int
+    first_run: int
+    quantized: int
+    kernel: int
+
+    def touched_by(self, program: Program) -> int:
+        """Return what running `program` touches first."""
+        return self.first_run + self.kernel * program.outside_kinds + self.quantized * (program.held is not None)
+
+
+X86_PAGES = _Pages(6_090_000, 360_000, 100_000, 167_000)
+"""On x86-64 Linux. An idle process takes 5.3 MB (`VmHWM`, its inputs left out) and loading touches 0.79 MB of code:
+medians of 71 recorded programs to build on, float32 and int8. The rest is a robust straight line (soft L1, 50 KB)
+through what running them touches: within 0.13 MB in the median, 0.9 at worst."""
+
+ARM_PAGES = _Pages(5_460_000, 300_000, 120_000, 134_000)
+"""The same on 64-bit Arm Linux (Debian 13, pages of 4 KiB), of 84 programs: 4.9 and 0.60 MB, then within 0.10 and 0.7
+MB."""
 
 METHOD_BYTES = 4000
 """What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its
@@ -71,19 +91,19 @@ class _ExecutorchXnnpack:
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
         layouts = _layouts(graph)
-        key = (option.name, id(tiles))  # of the tables in tiles.py: many devices have the same
+        key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:
-            layouts[key] = _lay_out(compile_program(graph, option), tiles)
-        return replace(layouts[key], runtime_bytes=X86_RUNTIME_BYTES if target.is_x86 else ARM_RUNTIME_BYTES)
+            layouts[key] = _lay_out(compile_program(graph, option), tiles, X86_PAGES if target.is_x86 else ARM_PAGES)
+        return layouts[key]
 
 
 @once_per_graph
-def _layouts(graph: TracedGraph) -> dict[tuple[str, int], MemoryLayout]:
+def _layouts(graph: TracedGraph) -> dict[tuple[str, int, bool], MemoryLayout]:
     return {}
 
 
-def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
-    """Return how `program` lies in memory with the kernels of `tiles`, the runtime's own share left at 0. Pure."""
+def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
+    """Return how `program` lies in memory with the kernels of `tiles`. Pure."""
     edge, steps, plan, timeline = program.edge, program.steps, program.plan, program.timeline
     delegates = {number: price(compiled, tiles) for number, compiled in program.delegates.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
@@ -104,7 +124,8 @@ def _lay_out(program: Program, tiles: Tiles) -> MemoryLayout:
         load_mapped_bytes=load_mapped,
         inference_mapped_bytes=program.outside_bytes,
         storage_bytes=program.storage_bytes,
-        runtime_bytes=0,  # the target's, not the program's: lay_out has it
+        runtime_bytes=pages.runtime,
+        inference_kept_bytes=pages.touched_by(program),
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=OnDemand(partial(_labelled, timeline)),
         tensors=OnDemand(partial(_tensors, program, delegates)),
@@ -133,8 +154,7 @@ def _load_peaks(held: int, program: Program, delegates: Mapping[int, Delegate]) 
             held += delegate.packed_bytes + delegate.structure_bytes
             compiling = held + delegate.transient_bytes
             heap = max(heap, tabulating, compiling)
-            mapped = compiled.program_bytes + sum(compiled.stored.values())
-            resident = max(resident, tabulating + compiled.program_bytes, compiling + mapped)
+            resident = max(resident, tabulating + compiled.program_bytes, compiling + compiled.mapped_bytes)
     return heap, resident - heap
 
 

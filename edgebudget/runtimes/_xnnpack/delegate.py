@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgebudget.runtimes._glibc import usable_bytes
+from edgebudget.runtimes._glibc import PAGE_BYTES, usable_bytes
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph
 from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, rounded_nbytes
 from edgebudget.runtimes._xnnpack.method import Step
 from edgebudget.runtimes._xnnpack.operators import Cost, Priced
-from edgebudget.runtimes._xnnpack.subgraph import Subgraph, build
+from edgebudget.runtimes._xnnpack.subgraph import DATA_ALIGNMENT, Subgraph, build
 from edgebudget.runtimes._xnnpack.tiles import Tiles
 from edgebudget.runtimes._xnnpack.workspace import Block, Held, Workspace, hold_in_workspace, plan_workspace
 
@@ -27,14 +27,20 @@ CONSTANT_BUFFER_BYTES, MAP_ENTRY_BYTES = 40, 34
 # are the least squares over the int8 files of 12 models whose weights all differ, within 0.3 % of each file.
 KEY_FILE_BYTES, VALUE_FILE_BYTES, DELEGATE_FILE_BYTES, CALL_FILE_BYTES = 190, 142, 1_310, 144
 
+PARTIAL_PAGES_BYTES = PAGE_BYTES - DATA_ALIGNMENT
+"""What mapping a piece of the file takes beyond the piece, on average over the places where it may begin: the loader
+maps the whole pages that hold it, and those that it shares with its neighbours once for each
+(extension/data_loader/mmap_data_loader.cpp, `get_overlapping_pages`)."""
+
 
 @dataclass(frozen=True)
 class Compiled:
     """A delegate before it is known which kernels run it.
 
-    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled. `costs` are the
-    different ones of its nodes, `nodes_of` the nodes that have each. `names`, and what is `held` in the workspace, are
-    by node. Structures and what is freed once it is compiled (`transient`) are those of the 64-bit build.
+    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled: `mapped_bytes`, with
+    its description, each piece by itself in whole pages. `costs` are the different ones of its nodes, `nodes_of` the
+    nodes that have each. `names`, and what is `held` in the workspace, are by node. Structures and what is freed once
+    it is compiled (`transient`) are those of the 64-bit build.
     """
 
     costs: tuple[Cost | Priced, ...]
@@ -45,6 +51,7 @@ class Compiled:
     total_bytes: int
     program_bytes: int
     stored: Mapping[int, int]
+    mapped_bytes: int
     names: tuple[tuple[str, str], ...]
     held: Held
     _workspaces: dict[tuple[object, ...], Workspace] = field(default_factory=dict, repr=False, compare=False)
@@ -80,6 +87,7 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
     nodes_of: dict[Cost | Priced, list[int]] = {}
     for i, node in enumerate(sub.nodes):
         nodes_of.setdefault(node.cost, []).append(i)
+    described = DELEGATE_FILE_BYTES + values * VALUE_FILE_BYTES + (sub.constants + sub.scales) * KEY_FILE_BYTES
     return Compiled(
         costs=tuple(nodes_of),
         nodes_of=tuple([tuple(nodes) for nodes in nodes_of.values()]),
@@ -87,8 +95,9 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
         transient_bytes=_transient_bytes(sub),
         tabulated_bytes=sub.tabulated_bytes,
         total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
-        program_bytes=DELEGATE_FILE_BYTES + values * VALUE_FILE_BYTES + (sub.constants + sub.scales) * KEY_FILE_BYTES,
+        program_bytes=described,
         stored=sub.stored,
+        mapped_bytes=described + sum(sub.stored.values()) + (1 + sub.constants + sub.scales) * PARTIAL_PAGES_BYTES,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
         held=hold_in_workspace(sub, graph.element_bytes),
     )
