@@ -229,7 +229,7 @@ class _Lowering:
         if isinstance(arg, Ref):
             return Ref(self._spec_of(int(arg)))
         if isinstance(arg, tuple):
-            return tuple(self._argument(item, False) for item in arg)
+            return tuple([self._argument(item, False) if isinstance(item, (Ref, tuple)) else item for item in arg])
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = (
                 ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
@@ -364,4 +364,5 @@ def _refs(arg: Arg) -> Iterator[int]:
         yield int(arg)
     elif isinstance(arg, tuple):
         for item in arg:
-            yield from _refs(item)
+            if isinstance(item, (Ref, tuple)):
+                yield from _refs(item)

@@ -132,11 +132,11 @@ class _Decomposer:
         if self._live and not self._live.isdisjoint(storages):
             self._replay_live(op)
             return
-        arguments = list(dict.fromkeys(self._value(t) for t in op.inputs))
+        arguments = list(dict.fromkeys([self._value(t) for t in op.inputs]))
         local = {value: i for i, value in enumerate(arguments)}
-        args = tuple(self._localise(arg, local) for arg in op.args)
-        kwargs = tuple((name, self._localise(arg, local)) for name, arg in op.kwargs)
-        metas = tuple(self._values[value] for value in arguments)
+        args = tuple([self._localise(arg, local) for arg in op.args])
+        kwargs = tuple([(name, self._localise(arg, local)) for name, arg in op.kwargs])
+        metas = tuple([self._values[value] for value in arguments])
         constants = (typed(args), typed(kwargs))
         key = (op.target, constants, metas)
         template = _TEMPLATES.get(key)
@@ -164,7 +164,7 @@ class _Decomposer:
         if isinstance(arg, Ref):
             return Ref(local[self._value(int(arg))])
         if isinstance(arg, tuple):
-            return tuple(self._localise(item, local) for item in arg)
+            return tuple([self._localise(item, local) for item in arg])
         return self._dtype(arg) if isinstance(arg, str) else arg
 
     def _learn(
@@ -242,15 +242,7 @@ class _Decomposer:
         for call in template.calls:
             for number, meta in zip(call.outputs, call.metas, strict=True):
                 values[number] = self._new(meta)
-            self._calls.append(
-                call._replace(
-                    args=tuple(_renumber(arg, values) for arg in call.args),
-                    kwargs=tuple((name, _renumber(arg, values)) for name, arg in call.kwargs),
-                    inputs=tuple(values[i] for i in call.inputs),
-                    outputs=tuple(values[i] for i in call.outputs),
-                    module=op.module,
-                )
-            )
+            self._calls.append(_renumbered(call, values, op.module))
         for argument, number in template.rebound:
             old, new = arguments[argument], values[number]
             for tensor in op.inputs:
@@ -362,16 +354,10 @@ class _Decomposer:
             storages=tuple(storages),
             tensors=tuple(tensors),
             ops=tuple(
-                Op(
-                    index,
-                    call.target,
-                    call.module,
-                    tuple(_renumber(arg, tensor_of) for arg in call.args),
-                    tuple((name, _renumber(arg, tensor_of)) for name, arg in call.kwargs),
-                    tuple(tensor_of[value] for value in call.inputs),
-                    tuple(tensor_of[value] for value in call.outputs),
-                )
-                for index, call in enumerate(calls)
+                [
+                    Op(index, call.target, call.module, call.args, call.kwargs, call.inputs, call.outputs)
+                    for index, call in enumerate([_renumbered(call, tensor_of, call.module) for call in calls])
+                ]
             ),
             inputs=tuple(tensor_of[value] for value in inputs),
             outputs=tuple(tensor_of[value] for value in outputs),
@@ -485,10 +471,24 @@ def _describe(arg: object, number: Callable[[Tensor], int]) -> Arg:
 
 def _renumber(arg: Arg, numbers: Mapping[int, int]) -> Arg:
     if isinstance(arg, Ref):
-        return Ref(numbers[int(arg)])
+        return Ref(numbers[arg])
     if isinstance(arg, tuple):
-        return tuple(_renumber(item, numbers) for item in arg)
+        return tuple([_renumber(item, numbers) if isinstance(item, (Ref, tuple)) else item for item in arg])
     return arg
+
+
+def _renumbered(call: Call, numbers: Mapping[int, int], module: str) -> Call:
+    """Return `call` over the values that `numbers` has for its own, as run by `module`."""
+    target, args, kwargs, inputs, outputs, metas, _ = call
+    return Call(
+        target,
+        tuple([_renumber(arg, numbers) for arg in args]),
+        tuple([(name, _renumber(arg, numbers)) for name, arg in kwargs]),
+        tuple([numbers[i] for i in inputs]),
+        tuple([numbers[i] for i in outputs]),
+        metas,
+        module,
+    )
 
 
 def _refs(arg: Arg) -> Iterator[int]:

@@ -38,13 +38,13 @@ class Compiled:
     """A delegate before it is known which kernels run it.
 
     `stored` maps its constants to their bytes in the file, which are mapped while it is compiled: `mapped_bytes`, with
-    its description, each piece by itself in whole pages. `costs` are the
-    different ones of its nodes, `cost_of` which of them each node has. `names`, and what is `held` in the workspace,
-    are by node. Structures and what is freed once it is compiled (`transient`) are those of the 64-bit build.
+    its description, each piece by itself in whole pages. `costs` are the different ones of its nodes, `nodes_of` the
+    nodes that have each. `names`, and what is `held` in the workspace, are by node. Structures and what is freed once
+    it is compiled (`transient`) are those of the 64-bit build.
     """
 
     costs: tuple[Cost | Priced, ...]
-    cost_of: tuple[int, ...]
+    nodes_of: tuple[tuple[int, ...], ...]
     structure_bytes: int
     transient_bytes: int
     tabulated_bytes: int
@@ -84,12 +84,13 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
     sub = build(step, graph)
     values = len(sub.sizes) + sub.constants + sub.scalars + sub.dropped
     structures = EXECUTOR_BYTES + len(sub.nodes) * (NODE_BYTES + STAMP_BYTES + NAME_BYTES) + values * VALUE_BYTES
-    number: dict[Cost | Priced, int] = {}
-    cost_of = tuple([number.setdefault(node.cost, len(number)) for node in sub.nodes])
+    nodes_of: dict[Cost | Priced, list[int]] = {}
+    for i, node in enumerate(sub.nodes):
+        nodes_of.setdefault(node.cost, []).append(i)
     described = DELEGATE_FILE_BYTES + values * VALUE_FILE_BYTES + (sub.constants + sub.scales) * KEY_FILE_BYTES
     return Compiled(
-        costs=tuple(number),
-        cost_of=cost_of,
+        costs=tuple(nodes_of),
+        nodes_of=tuple([tuple(nodes) for nodes in nodes_of.values()]),
         structure_bytes=structures,
         transient_bytes=_transient_bytes(sub),
         tabulated_bytes=sub.tabulated_bytes,
@@ -104,18 +105,23 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
 
 def price(compiled: Compiled, tiles: Tiles) -> Delegate:
     """Return what `compiled` takes on a target with `tiles`. Pure."""
-    costs = [cost.on(tiles) for cost in compiled.costs]
-    by_node = [costs[i] for i in compiled.cost_of]
-    structures = compiled.structure_bytes + sum([cost.structures for cost in by_node])
+    structures, packed, shaped = compiled.structure_bytes, 0, 0
+    scratch: list[tuple[int, int]] = []
+    for same, nodes in zip(compiled.costs, compiled.nodes_of, strict=True):
+        cost = same.on(tiles)
+        structures += cost.structures * len(nodes)
+        packed += cost.packed * len(nodes)
+        shaped += cost.shaped * len(nodes)
+        if cost.workspace:
+            scratch += [(node, cost.workspace) for node in nodes]
     share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
-    scratch = tuple([(node, cost.workspace) for node, cost in enumerate(by_node) if cost.workspace])
-    work = compiled.workspace(scratch, tiles.alignment)
+    work = compiled.workspace(tuple(sorted(scratch)), tiles.alignment)
     return Delegate(
-        packed_bytes=sum([cost.packed for cost in by_node]),
+        packed_bytes=packed,
         structure_bytes=int(structures * share),
         transient_bytes=int(compiled.transient_bytes * share),
         table_bytes=_table_bytes(compiled.tabulated_bytes, tiles),
-        shaped_bytes=sum([cost.shaped for cost in by_node]),
+        shaped_bytes=shaped,
         workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
         blocks=work.blocks,
     )
