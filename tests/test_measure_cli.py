@@ -40,7 +40,7 @@ def test_measurements_alone_go_to_stdout(tmp_path: Path, capsys: pytest.CaptureF
         "def good():\n    return Talks(10, 10), torch.zeros(1, 10)\n"
         "def bad():\n    return torch.nn.Linear(10, 10), torch.zeros(1, 11)\n"
     )
-    assert main(["measure", f"{path}:good", f"{path}:bad", "--backend", "pytorch-cpu"]) == 2
+    assert main(["measure", f"{path}:good", f"{path}:bad", "--backend", "pytorch-cpu", "--dtype", "float32"]) == 2
     captured = capsys.readouterr()
     (measurement,) = parse_measurements(captured.out)
     assert measurement.subject.inputs == ("1x10:float32",)

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.rules import PLAIN, RULES, Form, Kind, Rule, Tag, alone, constant_of, form_of, ref_to
+from edgebudget.tracing.rules import ALONE, PLAIN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -34,6 +34,7 @@ from edgebudget.tracing.values import (
 
 Tensor = torch.Tensor
 
+_ACTIVATION = Role.ACTIVATION
 _new = tuple.__new__  # makes a named tuple in a third of the time of its own constructor
 _empty_strided = torch.empty_strided
 
@@ -100,10 +101,10 @@ class Recorder(TorchDispatchMode):
     ) -> tuple[int, ...]:
         """Make a weight or an input known; returns its tensor ids, several where the layout is sparse."""
         if is_dense(tensor):
-            return alone(self._register(tensor, role, name, persistent, trainable))
+            return ALONE[self._register(tensor, role, name, persistent, trainable)]
         ids = tuple(self._register(part, role, name, persistent, trainable) for part in components(tensor))
         form = form_of(tensor.shape, (), tensor.dtype, not tensor.is_meta)
-        tensor._edgebudget = Tag(self, ids, form.signature, ref_to(ids[-1]))  # type: ignore[attr-defined]
+        tensor._edgebudget = Tag(self, ids, form.signature, REFS[ids[-1]])  # type: ignore[attr-defined]
         return ids
 
     def _register(
@@ -125,7 +126,9 @@ class Recorder(TorchDispatchMode):
         value = len(self.tensors)
         offset = int(tensor.storage_offset())
         self.tensors.append(TensorSpec(value, form.shape, form.stride, form.dtype_name, block, offset))
-        tensor._edgebudget = Tag(self, alone(value), form.signature, ref_to(value))  # type: ignore[attr-defined]
+        if value >= len(REFS):
+            reach(value)
+        tensor._edgebudget = Tag(self, ALONE[value], form.signature, REFS[value])  # type: ignore[attr-defined]
         return value
 
     def _watch(self, storage: torch.UntypedStorage, address: int, storage_id: int) -> None:
@@ -247,10 +250,12 @@ class Recorder(TorchDispatchMode):
         _, shape, stride, _, dtype_name = form
         ops, tensors, blocks = self.ops, self.tensors, self.blocks
         index, value, block = len(ops), len(tensors), len(blocks)
-        blocks.append((nbytes, dtype_name, Role.ACTIVATION, module, index, True, False))
+        if value >= len(REFS):
+            reach(value)
+        blocks.append((nbytes, dtype_name, _ACTIVATION, module, index, True, False))
         tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, 0)))
-        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, alone(value))))
-        return form, ref_to(value), block
+        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, ALONE[value])))
+        return form, REFS[value], block
 
     def redeem(self, form: Form, ref: Ref, block: int) -> Tensor:
         """Return the tensor that was promised. Only while no dispatch mode is active."""
@@ -259,8 +264,11 @@ class Recorder(TorchDispatchMode):
         storage = out.untyped_storage()
         address = storage._cdata
         self.addresses[address] = block
-        self._watch(storage, address, block)
-        out._edgebudget = _new(Tag, (self, alone(ref), signature, ref))  # type: ignore[attr-defined]
+        death = _Death(storage, self._on_death)  # what `_watch` does, without the call
+        death.storage_id = block
+        death.address = address
+        self._deaths.append(death)
+        out._edgebudget = _new(Tag, (self, ALONE[ref], signature, ref))  # type: ignore[attr-defined]
         return out
 
     def rewrite_promised(
@@ -275,9 +283,11 @@ class Recorder(TorchDispatchMode):
         """Record an in-place operator on what is promised as `ref`; returns what it is from then on."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
+        if value >= len(REFS):
+            reach(value)
         tensors.append(_new(TensorSpec, (value, *tensors[ref][1:])))
-        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, alone(value))))
-        return ref_to(value)
+        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ALONE[value])))
+        return REFS[value]
 
     def expire(self, block: int) -> None:
         """Note that nobody has held what was promised in `block` since the last operator."""
@@ -311,9 +321,11 @@ class Recorder(TorchDispatchMode):
         """Write down an operator whose one output is `tensor`, a new value; `spec` is its TensorSpec but for the id."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
-        ids = alone(value)
+        if value >= len(REFS):
+            reach(value)
+        ids = ALONE[value]
         tensors.append(_new(TensorSpec, (value, *spec)))
-        tensor._edgebudget = _new(Tag, (self, ids, signature, ref_to(value)))  # type: ignore[attr-defined]
+        tensor._edgebudget = _new(Tag, (self, ids, signature, REFS[value]))  # type: ignore[attr-defined]
         ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))
 
     def _read_list(self, items: Sequence[object], key: list[object], inputs: list[int], recorded: list[Arg]) -> bool:

@@ -93,26 +93,18 @@ def form_of(shape: tuple[int, ...], stride: tuple[int, ...], dtype: torch.dtype,
     return form
 
 
-_REFS: list[Ref] = []
-_ALONE: list[tuple[int]] = []
+REFS: list[Ref] = []
+"""The one `Ref` to each tensor's id, as far as any trace has come; making one anew takes six times as long."""
+
+ALONE: list[tuple[int]] = []
+"""The one tuple of each of these ids alone: graphs are full of them, and what is shared is collected once."""
 
 
-def ref_to(tensor: int) -> Ref:
-    """Return the one `Ref` to a tensor's id; making one anew takes six times as long."""
-    try:
-        return _REFS[tensor]
-    except IndexError:
-        _REFS.extend(Ref(i) for i in range(len(_REFS), 2 * tensor + 64))
-        return _REFS[tensor]
-
-
-def alone(number: int) -> tuple[int]:
-    """Return the one tuple of `number` alone: graphs are full of them, and what is shared is collected once."""
-    try:
-        return _ALONE[number]
-    except IndexError:
-        _ALONE.extend((i,) for i in range(len(_ALONE), 2 * number + 64))
-        return _ALONE[number]
+def reach(number: int) -> None:
+    """Have `REFS` and `ALONE` hold `number`: to be called before it is looked up, where they are too short for it."""
+    more = range(len(REFS), 2 * number + 1024)
+    REFS.extend(map(Ref, more))
+    ALONE.extend(zip(more, strict=True))
 
 
 def constant_of(value: object) -> Arg:

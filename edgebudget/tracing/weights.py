@@ -9,7 +9,7 @@ from torch import nn
 from edgebudget.graph import ITEMSIZE, Ref, Role, TensorSpec
 from edgebudget.tracing.guards import Mutable, own_containers, refill, tracked
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.rules import FORMS, Tag, alone, form_of, ref_to
+from edgebudget.tracing.rules import ALONE, FORMS, REFS, Tag, form_of, reach
 from edgebudget.tracing.stand_ins import StandIns
 from edgebudget.tracing.standing import Own, stand_down, stand_in
 from edgebudget.tracing.values import Twins, name_of
@@ -106,9 +106,11 @@ class WeightsOnMeta:
                         blocks.append((storage.nbytes(), dtype, role, dotted, -1, saved, weight.requires_grad))
                     value = len(tensors)
                     tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
-                    refs.append(ref_to(value))
+                    if value >= len(REFS):
+                        reach(value)
+                    refs.append(REFS[value])
                     signatures.append(signature)
-                    storages[dotted] = alone(block)
+                    storages[dotted] = ALONE[block]
         return owns
 
     def _read_sparse(self, weight: Tensor, role: Role, name: str, is_saved: bool) -> Tensor:
@@ -143,5 +145,5 @@ class WeightsOnMeta:
             del undispatched
         signature = form_of(weight.shape, weight.stride(), weight.dtype, False).signature
         recorder.addresses[twin.untyped_storage()._cdata] = recorder.tensors[ref].storage
-        twin._edgebudget = Tag(recorder, alone(ref), signature, ref)  # type: ignore[attr-defined]
+        twin._edgebudget = Tag(recorder, ALONE[ref], signature, ref)  # type: ignore[attr-defined]
         return twin
