@@ -187,7 +187,11 @@ def recommend(options: Sequence[CheckResult], dtypes: Sequence[str]) -> list[Che
     `dtypes`, and within a dtype in the order of `options`."""
     going = [option for option in options if option.decision is Decision.GO]
     chosen = min(going, key=lambda option: dtypes.index(option.dtype), default=None)
-    return [replace(option, recommended=True) if option is chosen else option for option in options]
+    return [_marked(option, option is chosen) for option in options]
+
+
+def _marked(option: CheckResult, recommended: bool) -> CheckResult:
+    return option if option.recommended == recommended else replace(option, recommended=recommended)
 
 
 def validate(models: Sequence[str], request: Request) -> None:
