@@ -113,7 +113,7 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
                 form, ref, block = recorder.promise(rule, own.path, args, named, inputs)
                 return _Value(None, form[0], ref, form, block)
             if x.tensor is None:
-                x.ref = recorder.rewrite_promised(x.ref, rule[1], own.path, args, named, inputs)
+                x.ref = recorder.rewrite_value(x.ref, rule[1], own.path, args, named, inputs)
             else:
                 tensor = cast(torch.Tensor, x.tensor)
                 recorder.rewrite(tensor, rule[1], own.path, args, named, inputs)

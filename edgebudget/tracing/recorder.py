@@ -223,7 +223,8 @@ class Recorder(TorchDispatchMode):
         signature, shape, stride, _, dtype_name = rule.form
         view = base.as_strided(shape, stride, begin + rule.shift)
         spec = (shape, stride, dtype_name, storage, begin + rule.shift)
-        self._write(view, spec, signature, rule.target, self.module, tuple(recorded), named, tuple(inputs))
+        ref = self._write(spec, rule.target, self.module, tuple(recorded), named, tuple(inputs))
+        view._edgebudget = _new(Tag, (self, ALONE[ref], signature, ref))  # type: ignore[attr-defined]
         return view
 
     def make(
@@ -248,14 +249,9 @@ class Recorder(TorchDispatchMode):
         """Record an operator with the rule FRESH; its output is left to `redeem`, or to `expire`."""
         _, target, _, _, form, nbytes, _ = rule
         _, shape, stride, _, dtype_name = form
-        ops, tensors, blocks = self.ops, self.tensors, self.blocks
-        index, value, block = len(ops), len(tensors), len(blocks)
-        if value >= len(REFS):
-            reach(value)
-        blocks.append((nbytes, dtype_name, _ACTIVATION, module, index, True, False))
-        tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, 0)))
-        ops.append(_new(Op, (index, target, module, args, kwargs, inputs, ALONE[value])))
-        return form, REFS[value], block
+        block = len(self.blocks)
+        self.blocks.append((nbytes, dtype_name, _ACTIVATION, module, len(self.ops), True, False))
+        return form, self._write((shape, stride, dtype_name, block, 0), target, module, args, kwargs, inputs), block
 
     def redeem(self, form: Form, ref: Ref, block: int) -> Tensor:
         """Return the tensor that was promised. Only while no dispatch mode is active."""
@@ -271,7 +267,7 @@ class Recorder(TorchDispatchMode):
         out._edgebudget = _new(Tag, (self, ALONE[ref], signature, ref))  # type: ignore[attr-defined]
         return out
 
-    def rewrite_promised(
+    def rewrite_value(
         self,
         ref: Ref,
         target: str,
@@ -280,14 +276,8 @@ class Recorder(TorchDispatchMode):
         kwargs: tuple[tuple[str, Arg], ...],
         inputs: tuple[int, ...],
     ) -> Ref:
-        """Record an in-place operator on what is promised as `ref`; returns what it is from then on."""
-        ops, tensors = self.ops, self.tensors
-        value = len(tensors)
-        if value >= len(REFS):
-            reach(value)
-        tensors.append(_new(TensorSpec, (value, *tensors[ref][1:])))
-        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ALONE[value])))
-        return REFS[value]
+        """Record an in-place operator on the value `ref`; returns what it is from then on."""
+        return self._write(self.tensors[ref][1:], target, module, args, kwargs, inputs)
 
     def expire(self, block: int) -> None:
         """Note that nobody has held what was promised in `block` since the last operator."""
@@ -304,29 +294,26 @@ class Recorder(TorchDispatchMode):
     ) -> None:
         """Record an in-place operator: `tensor` has a new value over the memory of its old one."""
         tag = cast(Tag, tensor._edgebudget)  # type: ignore[attr-defined]
-        spec = self.tensors[tag.ids[-1]][1:]
-        self._write(tensor, spec, tag.signature, target, module, args, kwargs, inputs)
+        ref = self.rewrite_value(tag.ref, target, module, args, kwargs, inputs)
+        tensor._edgebudget = _new(Tag, (self, ALONE[ref], tag.signature, ref))  # type: ignore[attr-defined]
 
     def _write(
         self,
-        tensor: Tensor,
         spec: tuple[tuple[int, ...], tuple[int, ...], str, int, int],
-        signature: int,
         target: str,
         module: str,
         args: tuple[Arg, ...],
         kwargs: tuple[tuple[str, Arg], ...],
         inputs: tuple[int, ...],
-    ) -> None:
-        """Write down an operator whose one output is `tensor`, a new value; `spec` is its TensorSpec but for the id."""
+    ) -> Ref:
+        """Write down an operator with one output, a new value; returns it. `spec` is the TensorSpec but for its id."""
         ops, tensors = self.ops, self.tensors
         value = len(tensors)
         if value >= len(REFS):
             reach(value)
-        ids = ALONE[value]
         tensors.append(_new(TensorSpec, (value, *spec)))
-        tensor._edgebudget = _new(Tag, (self, ids, signature, REFS[value]))  # type: ignore[attr-defined]
-        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ids)))
+        ops.append(_new(Op, (len(ops), target, module, args, kwargs, inputs, ALONE[value])))
+        return REFS[value]
 
     def _read_list(self, items: Sequence[object], key: list[object], inputs: list[int], recorded: list[Arg]) -> bool:
         """Read a list of arguments as the loop over single ones does; returns whether a real tensor is among them."""

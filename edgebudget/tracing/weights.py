@@ -45,7 +45,8 @@ class WeightsOnMeta:
     def within(self, modules: Mapping[str, nn.Module]) -> Iterator[None]:
         """Within: `modules`, by dotted path, have twins for weights, evaluate, and tell the recorder which one runs.
 
-        The originals' attributes are not touched: each module works on a copy of its `__dict__`.
+        What runs works on a copy of its `__dict__`. What has a stand-in keeps its own, evaluates, and gets a copy when
+        it is looked at.
         """
         stand_ins = StandIns()
         trained: list[nn.Module] = []
@@ -102,7 +103,7 @@ class WeightsOnMeta:
                     block = known.get(address)
                     if block is None:
                         block = known[address] = len(blocks)
-                        saved = not transient or name not in transient
+                        saved = name not in transient
                         blocks.append((storage.nbytes(), dtype, role, dotted, -1, saved, weight.requires_grad))
                     value = len(tensors)
                     tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
