@@ -114,6 +114,12 @@ def _facts(target: str) -> _Facts:
     )
 
 
+def edge_target(target: str) -> str:
+    """Return the operator of the edge dialect for one of core ATen: views become copies."""
+    namespace, name, overload = target.split(".")
+    return f"aten.{name}_copy.{overload}" if namespace == "aten" and _facts(target).is_view else target
+
+
 def returns_list(step: Step) -> bool:
     """Whether the outputs of `step` are one list in its schema."""
     return step.target != "view" and _facts(step.target).list_output
@@ -172,15 +178,12 @@ class _Lowering:
         return len(self._specs) - 1
 
     def _lower(self, op: Op) -> None:
-        facts = _facts(op.target)
-        target = op.target
+        facts, target = _facts(op.target), op.target
         if target == "aten.copy_.default":
             buffer = self._spec_of(op.inputs[0])
             self._specs[buffer] = self._specs[buffer]._replace(constant=False)
             self._mutable.append(buffer)
-        if facts.is_view and target.startswith("aten."):
-            namespace, name, overload = target.split(".")
-            target = f"{namespace}.{name}_copy.{overload}"
+        target = edge_target(target)
         if target == "aten.slice_copy.Tensor":
             source = self._spec_of(op.inputs[0])
             if self._specs[source].shape == self._graph.tensors[op.outputs[0]].shape:

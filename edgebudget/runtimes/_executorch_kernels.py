@@ -35,6 +35,9 @@ _COVERED = frozenset(
     """.split()
 )
 
+WITH_UNKNOWN_SCRATCH = frozenset({"aten._fft_c2r.default", "aten._fft_r2c.default"})
+"""Operators whose kernels (pocketfft's) allocate what nobody has looked at."""
+
 
 def without_kernel(targets: Iterable[str]) -> tuple[str, ...]:
     """Return those of `targets`, such as `aten.relu.default`, for which there is no kernel. Others' operators pass."""

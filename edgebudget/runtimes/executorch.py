@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edgebudget.dtypes import DTYPES, DtypeOption, once_per_option
+from edgebudget.dtypes import DtypeOption, once_per_option
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._core_aten import to_core_aten
 from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
+from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH
 from edgebudget.runtimes._executorch_values import (
     CONSTANT_ALIGNMENT,
     Census,
@@ -90,14 +91,6 @@ def without_kernels(missing: Sequence[str]) -> Unsupported:
     )
 
 
-def missing_kernels(graph: TracedGraph) -> tuple[str, ...]:
-    """Return the operators of `graph`, lowered in float32, that ExecuTorch has no kernel for.
-
-    Raises TraceError where it cannot be decomposed.
-    """
-    return _plan(graph, DTYPES.get("float32")).program.missing
-
-
 def _layout(planned: _Planned, target: Target) -> MemoryLayout:
     steps, plan, curve = planned.program.steps, planned.plan, planned.curve
     peak = max(curve)
@@ -160,7 +153,7 @@ def _make_plan(core: TracedGraph) -> _Planned:
         peak_numel=sum([p.buffer.nbytes // ITEMSIZE[program.specs[p.spec].dtype] for p in alive]),
         scratch_bytes=max([_scratch_bytes(program, step) for step in program.steps], default=0),
         described_bytes=program_bytes(values),
-        unmodelled=tuple([target for target in targets if not target.startswith("aten.")]),
+        unmodelled=tuple([t for t in targets if not t.startswith("aten.") or t in WITH_UNKNOWN_SCRATCH]),
     )
 
 

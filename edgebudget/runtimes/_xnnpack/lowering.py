@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from edgebudget.graph import FLOATING, ITEMSIZE, TracedGraph
+from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH
 from edgebudget.runtimes._functional import Functional, Node
 from edgebudget.runtimes._xnnpack.decompositions import DECOMPOSITIONS, EXCEPTIONS, PORTABLE
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph, Lowering
@@ -29,8 +30,10 @@ def lower(graph: TracedGraph, functional: Functional) -> EdgeGraph:
         for part in [node] if parts is None else parts:
             if not _lower(low, part):
                 low.portable(part)
+                edge.without_rule.add(part.op.target)
         if parts is None:
             edge.unmodelled.add(node.op.target)
+    edge.unmodelled |= edge.without_rule & WITH_UNKNOWN_SCRATCH
     edge.outputs = [low.at(v) for v in functional.outputs]
     edge.kept = frozenset(edge.outputs)
     for op in edge.ops:
