@@ -269,3 +269,48 @@ def test_arithmetic_on_parameters_alone_and_norms_in_training_mode_are_laid_out(
         layout = laid_out(trace(Scaled().eval(), (torch.empty(1, 8, 16, 16),)))
     assert layout.unmodelled_ops == ()
     assert "native_batch_norm" in layout.notes[0]
+
+
+class Points(torch.nn.Module):  # type: ignore[misc,name-defined]
+    """Convolutions over one dimension, used twice: before and after the points are turned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn = torch.nn
+        self.features = nn.Sequential(
+            nn.Conv1d(3, 64, 1), nn.BatchNorm1d(64), nn.ReLU(),
+            nn.Conv1d(64, 128, 1), nn.BatchNorm1d(128), nn.ReLU(), nn.Conv1d(128, 512, 1),
+        )  # fmt: skip
+        self.turn = nn.Linear(512, 9)
+        self.classify = nn.Linear(512, 40)
+
+    def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+        turned = torch.bmm(self.turn(self.features(x).max(-1).values).view(-1, 3, 3), x)
+        return self.classify(self.features(turned).amax(-1)).log_softmax(-1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "load", "inference"), [("float32", 1_882_592, 3_956_944), ("int8", 1_571_000, 4_173_416)]
+)
+def test_convolutions_over_one_dimension_and_weights_used_twice(dtype: str, load: int, inference: int) -> None:
+    """Heaps measured by `edgebudget measure FILE:points --backend executorch-xnnpack`. Of two convolutions with one
+    weight the quantizer takes one."""
+    layout = laid_out(trace(Points(), (torch.empty(1, 3, 512),)), dtype)
+    assert layout.load_heap_bytes == pytest.approx(load, rel=0.02)
+    assert layout.inference_heap_bytes == pytest.approx(inference, rel=0.02)
+
+
+def test_an_operator_without_a_rule_is_taken_apart() -> None:
+    """Measured likewise: a bicubic upsampling is sixteen gathers and their weighted sum, in a delegate that a later one
+    has put into breadth-first order, where all sixteen products are alive at once."""
+    nn = torch.nn
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 3, padding=1), nn.PixelShuffle(2), nn.Upsample(scale_factor=1.5, mode="bicubic"),
+        nn.ReflectionPad2d(2), nn.Hardswish(),
+    )  # fmt: skip
+    layout = laid_out(trace(model, (torch.empty(1, 3, 32, 32),)))
+    assert layout.arena is not None
+    assert layout.arena.nbytes + DELEGATE_SLACK_BYTES == 1_898_944
+    assert layout.load_heap_bytes == pytest.approx(2_094_496, rel=0.02)
+    assert layout.inference_heap_bytes == pytest.approx(4_034_464, rel=0.02)
+    assert layout.unmodelled_ops == ()

@@ -50,7 +50,7 @@ class Compiled:
     tabulated_bytes: int
     total_bytes: int
     program_bytes: int
-    stored: Mapping[int, int]
+    stored: Mapping[tuple[int, int], int]
     mapped_bytes: int
     names: tuple[tuple[str, str], ...]
     held: Held

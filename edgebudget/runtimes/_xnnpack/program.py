@@ -58,7 +58,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     plan = executorch_greedy(planned(edge, steps))
     timeline, numel, spans = _timeline(edge, steps, delegates, plan.buffers)
     outside = _constants_outside(edge, steps)
-    stored: dict[int, int] = {}
+    stored: dict[tuple[int, int], int] = {}
     for delegate in delegates.values():
         stored |= delegate.stored  # the file holds one copy of what several delegates read
     storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])

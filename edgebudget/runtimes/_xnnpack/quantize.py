@@ -25,7 +25,8 @@ SHARING = frozenset({
 _CONVOLUTIONS = frozenset({"conv1d", "conv2d", "convolution"})
 _TRANSPOSED = frozenset({"conv_transpose1d", "conv_transpose2d"})
 _SHARED_OUTPUT = frozenset({"cat", "adaptive_avg_pool2d"})  # annotated alone, a relu behind them shares their scale
-_ANNOTATED = _CONVOLUTIONS | _TRANSPOSED | {"linear", "add", "mul", "cat", "adaptive_avg_pool2d"}
+_CONVOLVING = _CONVOLUTIONS | _TRANSPOSED
+_ANNOTATED = _CONVOLVING | {"linear", "add", "mul", "cat", "adaptive_avg_pool2d"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,7 @@ def _quantize_statically(functional: Functional, asked: frozenset[int]) -> Quant
     quantized: set[int] = set()
     covered: set[int] = set()
     folded: set[int] = set()  # outputs of convolutions whose batch norm takes their place
+    claims = _claims(functional, readers, asked)
     for node in functional.nodes:
         name, output = node.name, node.outputs[0] if node.outputs else -1
         if node.op.index not in asked:
@@ -125,10 +127,13 @@ def _quantize_statically(functional: Functional, asked: frozenset[int]) -> Quant
         if name in _ANNOTATED:
             if any(functional.values[v].dtype not in FLOATING for v in node.inputs):
                 continue
+            if claims.get(node.inputs[1] if name in _CONVOLVING else -1, node) is not node:
+                continue
             covered.add(node.op.index)
             following = readers.get(output, [])
-            fuses_norm = name in _CONVOLUTIONS or name in _TRANSPOSED
-            if (fuses_norm and following == ["batch_norm"]) or (following == ["relu"] and name not in _SHARED_OUTPUT):
+            if (name in _CONVOLVING and following == ["batch_norm"]) or (
+                following == ["relu"] and name not in _SHARED_OUTPUT
+            ):
                 folded.add(output)
             else:
                 quantized.add(output)
@@ -136,3 +141,21 @@ def _quantize_statically(functional: Functional, asked: frozenset[int]) -> Quant
             covered.add(node.op.index)
             quantized.add(output)
     return Quantization(frozenset(quantized), frozenset(covered))
+
+
+def _claims(functional: Functional, readers: Mapping[int, list[str]], asked: frozenset[int]) -> dict[int, Node]:
+    """Return which convolution is quantized of those with one weight: the first, of those with a relu behind if any.
+
+    The quantizer passes over a pattern with a weight that another has marked (`_is_annotated`), and looks for
+    convolutions with a relu first; linear layers it marks whatever they read.
+    """
+    claims: dict[int, tuple[bool, Node]] = {}
+    for node in functional.nodes:
+        if node.name not in _CONVOLVING or node.op.index not in asked:
+            continue
+        following = readers.get(node.outputs[0], [])
+        plain = following not in (["relu"], ["batch_norm"])
+        held = claims.get(node.inputs[1])
+        if held is None or (held[0] and not plain):
+            claims[node.inputs[1]] = (plain, node)
+    return {weight: node for weight, (_, node) in claims.items()}

@@ -68,7 +68,7 @@ class Subgraph:
     int8: list[bool] = field(default_factory=list)
     nodes: list[XnnNode] = field(default_factory=list)
     constants: int = 0  # weights and biases, which have values of their own
-    stored: dict[int, int] = field(default_factory=dict)  # constant -> its bytes in the program file
+    stored: dict[tuple[int, int], int] = field(default_factory=dict)  # constant, its bytes -> those with padding
     scales: int = 0  # arrays of scales, which have a buffer but no value
     scalars: int = 0  # numbers and parameters that an operator takes as an operand
     clamps: int = 0  # nodes, each with a value, that XNNPACK defines and then folds away
@@ -292,7 +292,9 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
         made.home[output] = (nhwc, held)
         made.forms[output, nhwc, held] = position
         return
-    if op.target in _NEEDS_NHWC:
+    if op.target == "convolution" and len(shapes[op.inputs[1]]) == 3:
+        nhwc = reads_nhwc = False
+    elif op.target in _NEEDS_NHWC:
         nhwc = True
         reads_nhwc = True
     elif op.target in _NEEDS_NCHW:
@@ -326,8 +328,28 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
         made.out.clamps += 1
         # The exporter drops a relu, or what it fuses in float; XNNPACK drops the rest, whose value keeps its place.
         made.out.dropped += int((int8 and final.target == "hardtanh") or final.target == "clamp")
+    if op.target == "convolution" and len(shapes[op.inputs[1]]) == 3:
+        _convolve_rows(made, positions[0], output, int8, cost)
+        return
     position = made.produce(output, nhwc, int8)
     made.node(kind, positions, position, cost, op.target)
+
+
+def _convolve_rows(made: _Builder, position: int, output: int, int8: bool, cost: Cost | Priced) -> None:
+    """A convolution over one dimension: XNNPACK's are over two, so it is reshaped there and back (Conv1dUnsqueezePass),
+    and what is reshaped is in channels-first order."""
+    read = made.out.sizes[position]
+    for kind in ("reshape", "transpose"):
+        reshaped = made.scratch(read, int8)
+        made.node(kind, [position], reshaped, SIMPLE)
+        position = reshaped
+    shape = made.graph.shapes[output]
+    written = prod(shape) * (1 if int8 else ITEMSIZE[made.graph.dtypes[output]])
+    for kind, own in (("convolution", cost), ("transpose", SIMPLE)):
+        convolved = made.scratch(written, int8)
+        made.node(kind, [position], convolved, own)
+        position = convolved
+    made.node("reshape", [position], made.produce(output, False, int8), SIMPLE)
 
 
 def _concatenate(
@@ -423,4 +445,4 @@ def _hold(sub: Subgraph, value: int, nbytes: int, scales_nbytes: int) -> None:
     """Count a constant, and the scales of an integer one; the file holds one copy of what several operators read."""
     sub.constants += 1
     sub.scales += int(scales_nbytes > 0)
-    sub.stored[value] = align(nbytes, DATA_ALIGNMENT) + align(scales_nbytes, DATA_ALIGNMENT)
+    sub.stored[value, nbytes] = align(nbytes, DATA_ALIGNMENT) + align(scales_nbytes, DATA_ALIGNMENT)
