@@ -60,9 +60,9 @@ def runtime_of(backend: str) -> str:
     return RUNTIME_OF.get(backend, backend)
 
 
-def recorded_measurements(part: str) -> tuple[Measurement, ...]:
-    """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    paths = [DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl"))]  # a folder for each board
+def recorded_measurements(*parts: str) -> tuple[Measurement, ...]:
+    """Return the measurements of parts of the suite that are committed with the package; raises CalibrationError."""
+    paths = [path for part in parts for path in (DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl")))]
     return tuple(m for path in paths for m in parse_measurements(path.read_text("utf-8"), str(path)))
 
 
@@ -123,6 +123,11 @@ def machine_of(measurement: Measurement) -> str:
 def family_of(model: str) -> str:
     """Return the family that the suite files `model` under; one that it does not hold is a family of its own."""
     return next((entry.family for entry in SUITE if entry.model == model), model)
+
+
+def was_built_on(model: str) -> bool:
+    """Whether the models of runtimes were developed with measurements of `model` at hand: the suite says of which."""
+    return any(entry.model == model and entry.part == "build" for entry in SUITE)
 
 
 def estimate_of(measurement: Measurement) -> MemoryEstimate:
