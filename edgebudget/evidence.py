@@ -8,7 +8,7 @@ from pathlib import Path
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import CalibrationError
 from edgebudget.estimation import MemoryEstimate, estimate
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.inputs import parse_input
 from edgebudget.measure.cuda.records import CudaMeasurement, is_cuda, parse_cuda
 from edgebudget.measure.interface import Measurement
@@ -49,10 +49,21 @@ def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
     return max(0, layout.runtime_bytes - idle_bytes)
 
 
+FROM_MAPPED_FILE = frozenset({"executorch", "executorch-xnnpack"})
+"""Backends that read weights where the mapped file has them: what no run reads of a table is not in the process."""
+
+
 def has_process(measurement: Measurement) -> bool:
-    """Whether the process of `measurement` can be held against an estimate: of quantized eager PyTorch it cannot, since
-    torchao was imported after the baseline, and its code outweighs the models."""
-    return measurement.observation.allocator is None or measurement.subject.dtype == "float32"
+    """Whether the process of `measurement` can be an interval's witness.
+
+    That of quantized eager PyTorch cannot, since torchao was imported after the baseline, and its code outweighs the
+    models. Nor can that of a mapped program that takes whole numbers: they were all 0, which reads one row of a table
+    of embeddings, and an estimate is of a process that has seen inputs enough to have read every row.
+    """
+    subject = measurement.subject
+    if subject.backend in FROM_MAPPED_FILE:
+        return all(parse_input(text).dtype in FLOATING for text in subject.inputs)
+    return measurement.observation.allocator is None or subject.dtype == "float32"
 
 
 def runtime_of(backend: str) -> str:

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from edgebudget.calibration.model import Interval
-from edgebudget.calibration.recorded import fit_all
+from edgebudget.calibration.recorded import LeavingOut, fit_all
 from edgebudget.calibration.store import shipped, to_json
-from edgebudget.evidence import recorded_measurements
+from edgebudget.evidence import family_of, has_process, recorded_measurements
+from edgebudget.measure.interface import Measurement
 from edgebudget.measure.suite import PARTS
 from edgebudget.validation.calibrated import Judged, likely, pool, summarize_verdicts
 from edgebudget.validation.compare import Comparison, summarize
@@ -92,6 +93,33 @@ def test_the_readme_holds_the_table_that_the_code_gives() -> None:
 
 def test_the_committed_validation_is_what_the_code_gives() -> None:
     assert validated.REPORT.read_text(encoding="utf-8") == validated.report(), "python -m tests.write_gold"
+
+
+def measured_model(model: str, backend: str, dtype: str) -> Measurement:
+    found = [m for m in recorded_measurements(*PARTS) if m.subject.model == model and m.subject.backend == backend]
+    return next(m for m in found if m.subject.dtype == dtype)
+
+
+def test_a_process_that_read_one_row_of_a_table_is_no_witness() -> None:
+    texts, images = "edgebudget.measure.zoo:text_classifier", "mobilenet_v2"
+    assert has_process(measured_model(images, "executorch-xnnpack", "float32"))
+    assert not has_process(measured_model(texts, "executorch-xnnpack", "float32"))
+    assert has_process(measured_model(texts, "onnxruntime", "float32"))  # which has the table in its heap
+    assert has_process(measured_model(images, "pytorch-cpu", "float32"))
+    assert not has_process(measured_model("resnet18", "pytorch-cpu", "int8-dynamic"))  # with torchao's code
+
+
+def test_a_family_is_judged_by_fits_that_have_not_seen_it() -> None:
+    here = [
+        m for m in recorded_measurements(*PARTS) if (m.subject.backend, m.subject.dtype) == ("executorch", "float32")
+    ]
+    left_out = LeavingOut(here)
+    (whole,) = fit_all(here, 0.9, lambda sentence: None)
+    (others,) = left_out("squeezenet").fits
+    apart = [m for m in here if family_of(m.subject.model) != "squeezenet"]
+    assert fit_all(apart, 0.9, lambda sentence: None) == (others,)
+    assert (whole.models - others.models, whole.unseen - others.unseen, whole.families - others.families) == (2, 2, 1)
+    assert left_out("a family that was not measured").fits == (whole,)
 
 
 def test_the_shipped_fits_are_what_the_recorded_measurements_give() -> None:

@@ -1,19 +1,22 @@
 """How far measured peaks may lie from predicted ones: split-conformal bounds whose upper end is missed the least. Pure.
 
-Two questions were decided before their answers were held against any model to judge by.
+Two questions were answered before the answers were held against any measurement.
 
-*Whose errors?* A user's model is one that nobody looked at while the runtimes were modelled, so it is exchangeable with
-models to judge by, not with those built on. The bounds therefore hold the stated share of the errors of those nobody
-looked at. They hold the same share of all errors too: that asks nothing that the first would not where the two are
-alike, it adds models where few were kept to judge by, and an error that is still there on a model that was tuned to can
-surely happen to a new one. As recorded, the middle of both kinds is alike (medians and 90th percentiles), and the far
-errors are those of models nobody looked at, which is what the choice guards against.
+*Whose errors?* A user's model is one that nobody looked at while the runtimes were modelled: it is exchangeable with
+the models to judge by, not with those built on, whose errors somebody tried to make small. So the bounds hold the
+stated share of these unseen models. They hold the same share of all models too: that is what there is where few were
+kept to judge by, and an error that is left on a model that was tuned to can surely happen to a new one. How far the two
+kinds differ was looked at next, over 719 errors, 335 of them of unseen models: their medians are alike, and bounds over
+both together at 90 % miss 10.1 % of the unseen and 8.6 % of the others, but for ONNX Runtime on Arm 14 of 82 unseen and
+2 of 84 others. What holds on the whole need not hold for the one runtime that a user asks about.
 
-*Which end?* Of n errors in order, a new one falls into each of the n + 1 gaps with the same chance, so bounds may leave
-out (n + 1)(1 - level) of the gaps in all, in any split between the ends. A peak above the upper end can be a GO for a
-model that does not fit, one below the lower end only a NO-GO too many: of the gaps left out a fifth are above, the rest
-below, and one at least at either end, since nothing beyond the outermost error is known. Up to some hundred
-errors at 90 % the upper end is hence the largest error seen, and at most one new model in n + 1 lies above it.
+*Which end?* Of n errors in order, a new one falls into each of the n + 1 gaps between and beside them with the same
+chance, so that bounds may leave out (n + 1)(1 - level) of the gaps in all, in any split between the ends. A peak above
+the upper end may be a GO for a model that does not fit, one below the lower end only a NO-GO for one that does: of the
+gaps left out at most a fifth are above, the rest below, and one at least at either end, since nothing is known beyond
+the outermost error. With fewer than 99 errors at 90 % the upper end is hence the largest error seen, and no more than
+one new model in n + 1 is expected above it. That chance cannot be made smaller without more models or an assumption
+about errors that nobody has seen, and none is made.
 """
 
 from collections.abc import Sequence
