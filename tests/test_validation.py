@@ -1,12 +1,14 @@
 """The comparison of estimates with measurements, and the published table being what the code gives."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgebudget.calibration.model import Interval
 from edgebudget.calibration.recorded import LeavingOut, fit_all
 from edgebudget.calibration.store import shipped, to_json
+from edgebudget.cli import main
 from edgebudget.evidence import family_of, has_process, recorded_measurements
 from edgebudget.measure.interface import Measurement
 from edgebudget.measure.suite import PARTS
@@ -93,6 +95,12 @@ def test_the_readme_holds_the_table_that_the_code_gives() -> None:
 
 def test_the_committed_validation_is_what_the_code_gives() -> None:
     assert validated.REPORT.read_text(encoding="utf-8") == validated.report(), "python -m tests.write_gold"
+
+
+@pytest.mark.slow
+def test_the_command_writes_the_committed_validation(tmp_path: Path) -> None:
+    assert main(["validate", "--models", "-q", "--out", str(tmp_path / "validation.md")]) == 0
+    assert (tmp_path / "validation.md").read_text(encoding="utf-8") == validated.REPORT.read_text(encoding="utf-8")
 
 
 def measured_model(model: str, backend: str, dtype: str) -> Measurement:

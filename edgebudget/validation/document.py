@@ -41,7 +41,9 @@ def document(
         baseline_table(comparisons),
         "## Verdicts\n",
         f"The process's peak after calibration {by}, the interval a check would have given, and how often a budget "
-        "would have been called enough that was not. Errors are of processes of 5 MB and more.\n",
+        "would have been called enough that was not. Errors are of processes of 5 MB and more; left out are processes "
+        "that bear no witness: quantized eager PyTorch, and whole numbers into a mapped program "
+        "(`edgebudget.evidence.has_process`).\n",
         verdict_table(summarize_verdicts(judged)),
         "All together. One model stands in several rows above, on boards with nearly the same figures, so that the "
         "share is less certain than its binomial interval says.\n",
