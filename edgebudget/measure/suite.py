@@ -57,7 +57,8 @@ WEIGHTS_QUANTIZED = frozenset({
     "timm:edgenext_xx_small", "timm:convnextv2_atto", "timm:efficientvit_b0", "timm:tiny_vit_5m_224",
     "edgebudget.measure.zoo:lstm_cells", "edgebudget.measure.zoo:lstm_sequence", "edgebudget.measure.zoo:gru_cells",
     "edgebudget.measure.zoo:gru_sequence", "regnet_x_800mf", "timm:hardcorenas_a", "timm:mobilenetv2_050",
-    "timm:fbnetc_100", "timm:spnasnet_100", "timm:rexnet_100", "timm:dla34",
+    "timm:fbnetc_100", "timm:spnasnet_100", "timm:rexnet_100", "timm:dla34", "timm:selecsls42b", "regnet_y_400mf",
+    "timm:poolformer_s12",
 })  # fmt: skip
 
 
