@@ -8,7 +8,7 @@ from pathlib import Path
 from edgebudget.dtypes import DTYPES
 from edgebudget.errors import CalibrationError
 from edgebudget.estimation import MemoryEstimate, estimate
-from edgebudget.graph import TracedGraph
+from edgebudget.graph import FLOATING, TracedGraph
 from edgebudget.inputs import parse_input
 from edgebudget.measure.cuda.records import CudaMeasurement, is_cuda, parse_cuda
 from edgebudget.measure.interface import Measurement
@@ -49,10 +49,21 @@ def fixed_bytes(measurement: Measurement, layout: MemoryLayout) -> int:
     return max(0, layout.runtime_bytes - idle_bytes)
 
 
+FROM_MAPPED_FILE = frozenset({"executorch", "executorch-xnnpack"})
+"""Backends that read weights where the mapped file has them: what no run reads of a table is not in the process."""
+
+
 def has_process(measurement: Measurement) -> bool:
-    """Whether the process of `measurement` can be held against an estimate: of quantized eager PyTorch it cannot, since
-    torchao was imported after the baseline, and its code outweighs the models."""
-    return measurement.observation.allocator is None or measurement.subject.dtype == "float32"
+    """Whether the process of `measurement` can be an interval's witness.
+
+    That of quantized eager PyTorch cannot, since torchao was imported after the baseline, and its code outweighs the
+    models. Nor can that of a mapped program that takes whole numbers: they were all 0, which reads one row of a table
+    of embeddings, and an estimate is of a process that has seen inputs enough to have read every row.
+    """
+    subject = measurement.subject
+    if subject.backend in FROM_MAPPED_FILE:
+        return all(parse_input(text).dtype in FLOATING for text in subject.inputs)
+    return measurement.observation.allocator is None or subject.dtype == "float32"
 
 
 def runtime_of(backend: str) -> str:
@@ -60,9 +71,9 @@ def runtime_of(backend: str) -> str:
     return RUNTIME_OF.get(backend, backend)
 
 
-def recorded_measurements(part: str) -> tuple[Measurement, ...]:
-    """Return the measurements of a part of the suite that are committed with the package; raises CalibrationError."""
-    paths = [DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl"))]  # a folder for each board
+def recorded_measurements(*parts: str) -> tuple[Measurement, ...]:
+    """Return the measurements of parts of the suite that are committed with the package; raises CalibrationError."""
+    paths = [path for part in parts for path in (DATA / f"{part}.jsonl", *sorted(DATA.glob(f"*/{part}.jsonl")))]
     return tuple(m for path in paths for m in parse_measurements(path.read_text("utf-8"), str(path)))
 
 
@@ -123,6 +134,11 @@ def machine_of(measurement: Measurement) -> str:
 def family_of(model: str) -> str:
     """Return the family that the suite files `model` under; one that it does not hold is a family of its own."""
     return next((entry.family for entry in SUITE if entry.model == model), model)
+
+
+def was_built_on(model: str) -> bool:
+    """Whether the models of runtimes were developed with measurements of `model` at hand: the suite says of which."""
+    return any(entry.model == model and entry.part == "build" for entry in SUITE)
 
 
 def estimate_of(measurement: Measurement) -> MemoryEstimate:

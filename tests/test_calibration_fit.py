@@ -8,8 +8,10 @@ import pytest
 
 pytest.importorskip("scipy")
 
-from edgebudget.calibration.fit import Origin, Pair, conformal_bounds, digest, fit
+from edgebudget.calibration.conformal import conformal_bounds, needed, outermost, ranks
+from edgebudget.calibration.fit import Fitter, Origin, digest, fit
 from edgebudget.calibration.model import CUDA, CUDA_TENSORS, PHASES, raw_coefficients
+from edgebudget.calibration.pairs import Pair
 from edgebudget.calibration.store import Calibrations, parse_fits, to_json
 from edgebudget.errors import CalibrationError
 from edgebudget.runtimes.interface import MemoryLayout, PeakOp
@@ -68,7 +70,7 @@ def test_known_coefficients_are_recovered_through_noise_and_outliers() -> None:
 
 
 def test_the_interval_covers_new_models_as_stated() -> None:
-    fitted = fit(made_up(200, noise=0.03, seed=1), ORIGIN, level=0.9)
+    fitted = fit(made_up(400, noise=0.03, seed=1), ORIGIN, level=0.9)
     fresh = made_up(2000, noise=0.03, seed=2)
     ratios = [pair.ratios(fitted.coefficients)[0] for pair in fresh]
     covered = sum(fitted.low_ratio <= ratio <= fitted.high_ratio for ratio in ratios) / len(ratios)
@@ -80,7 +82,7 @@ def test_the_interval_covers_all_processes_of_new_models_as_stated() -> None:
         peaks = {pair.model: pair.measured_peak_bytes for pair in pairs}
         return [replace(p, peaks_bytes=tuple(round(peaks[p.model] * f) for f in (0.9, 1.0, 1.2))) for p in pairs]
 
-    pairs = made_up(200, noise=0.03, seed=1)
+    pairs = made_up(400, noise=0.03, seed=1)
     alone, fitted = fit(pairs, ORIGIN, level=0.9), fit(several(pairs), ORIGIN, level=0.9)
     assert fitted.coefficients == alone.coefficients  # of the median
     assert (fitted.low_ratio, fitted.high_ratio) == pytest.approx((0.9 * alone.low_ratio, 1.2 * alone.high_ratio), 0.02)
@@ -191,13 +193,88 @@ def test_too_few_measurements_are_refused(models: int, families: int) -> None:
 
 
 def test_bounds_are_the_order_statistics_of_the_level() -> None:
-    ratios = [0.80, 0.90, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.2]
-    # (9 + 1) * (1 - 0.8) / 2 = 1: the smallest and the largest of nine bound 80 %
+    ratios = [(ratio, ratio) for ratio in (0.80, 0.90, 0.95, 1.0, 1.0, 1.0, 1.05, 1.1, 1.2)]
+    # (9 + 1) * (1 - 0.8) = 2 gaps left out, one at each end: the smallest and the largest of nine bound 80 %
     assert conformal_bounds(ratios, 0.8) == (0.80, 1.2)
-    # (9 + 1) * (1 - 0.6) / 2 = 2: the second from either end
-    assert conformal_bounds(ratios, 0.6) == (0.90, 1.1)
+    # (9 + 1) * (1 - 0.6) = 4 gaps: a fifth of them is less than one, so one above and three below
+    assert conformal_bounds(ratios, 0.6) == (0.95, 1.2)
     with pytest.raises(CalibrationError, match="at least 19 models"):
         conformal_bounds(ratios, 0.9)
+    assert outermost(ratios, 0.9) == (0.80, 1.2)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("count", [1, 2, 19, 20, 35, 99, 400, 4000])
+def test_as_many_gaps_are_left_out_as_the_level_allows_and_a_fifth_of_them_above(count: int, level: float) -> None:
+    below, above = ranks(count, level)
+    assert below >= 1
+    assert above >= 1
+    if count >= needed(level):
+        share = (below + above) / (count + 1)
+        assert 1 - level - 1 / (count + 1) < share <= 1 - level + 1e-9
+        assert above == 1 or above / (below + above) <= 1 / 5
+    else:
+        assert (below, above) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [19, 28, 60, 150])
+def test_new_ratios_lie_within_as_stated_and_above_no_more_often_than_stated(count: int) -> None:
+    rng = random.Random(count)
+    inside = over = 0
+    for _ in range(4000):
+        drawn = [rng.lognormvariate(0, 0.1) for _ in range(count + 1)]
+        low, high = conformal_bounds([(ratio, ratio) for ratio in drawn[1:]], 0.9)
+        inside += low <= drawn[0] <= high
+        over += drawn[0] > high
+    below, above = ranks(count, 0.9)
+    assert inside / 4000 == pytest.approx(1 - (below + above) / (count + 1), abs=0.02)
+    assert inside / 4000 > 0.88
+    assert over / 4000 == pytest.approx(above / (count + 1), abs=0.015)
+
+
+def with_unseen(pairs: list[Pair], every: int, off: float) -> list[Pair]:
+    """`pairs` as if built on, but for one in `every`, whose peaks are `off` times as far above what is predicted."""
+    return [
+        replace(pair, measured_bytes={ph: round(nbytes * off) for ph, nbytes in pair.measured_bytes.items()})
+        if index % every == 0
+        else replace(pair, built_on=True)
+        for index, pair in enumerate(pairs)
+    ]
+
+
+def test_intervals_hold_the_stated_share_of_models_that_nothing_was_built_on() -> None:
+    pairs = with_unseen(made_up(240, noise=0.02, seed=3), every=10, off=1.3)
+    fitted = fit(pairs, ORIGIN)
+    fresh = [replace(p, built_on=False) for p in with_unseen(made_up(800, noise=0.02, seed=4), every=1, off=1.3)]
+    ratios = [pair.ratios(fitted.coefficients)[0] for pair in fresh]
+    assert fitted.unseen == 24
+    assert sum(fitted.low_ratio <= ratio <= fitted.high_ratio for ratio in ratios) / len(ratios) > 0.9
+    mixed = fit([replace(pair, built_on=True) for pair in pairs], ORIGIN)
+    assert mixed.coefficients == fitted.coefficients
+    held = sum(mixed.low_ratio <= ratio <= mixed.high_ratio for ratio in ratios) / len(ratios)
+    assert held < 0.9  # which is why it matters who was seen
+
+
+def test_few_models_that_nothing_was_built_on_are_all_held_and_that_is_said() -> None:
+    pairs = with_unseen(made_up(40, noise=0.02, seed=3), every=10, off=1.5)
+    fitted = fit(pairs, ORIGIN)
+    assert "Only 4 of its models played no part" in fitted.note
+    highest = max(pair.ratios(fitted.coefficients)[1] for pair in pairs)
+    assert fitted.high_ratio > 0.98 * highest
+    assert "at most 1 in 5 above it" in fitted.provenance
+
+
+def test_a_fit_without_a_family_is_that_of_the_others_to_the_digit() -> None:
+    pairs = [replace(pair, built_on=index % 3 > 0) for index, pair in enumerate(made_up(60, noise=0.05, seed=5))]
+    fitter = Fitter(pairs, ORIGIN)
+    whole = fitter.fit()
+    for family in ("family 0", "family 7"):
+        others = [pair for pair in pairs if pair.family != family]
+        assert fitter.fit(family) == fit(others, ORIGIN)
+        wild = [p if p.family != family else replace(p, measured_bytes=dict.fromkeys(PHASES, MIB)) for p in pairs]
+        assert Fitter(wild, ORIGIN).fit(family) == fitter.fit(family)
+        assert fitter.fit(family) != whole
+    assert fitter.fit("a family that was not measured") == whole == fit(pairs, ORIGIN)
 
 
 def test_the_digest_does_not_depend_on_order_but_on_every_byte() -> None:

@@ -1,16 +1,20 @@
 """The comparison of estimates with measurements, and the published table being what the code gives."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from edgebudget.calibration.model import Interval
-from edgebudget.calibration.recorded import fit_all
+from edgebudget.calibration.recorded import LeavingOut, fit_all
 from edgebudget.calibration.store import shipped, to_json
-from edgebudget.evidence import recorded_measurements
-from edgebudget.validation.calibrated import Judged, summarize_verdicts
+from edgebudget.cli import main
+from edgebudget.evidence import family_of, has_process, recorded_measurements
+from edgebudget.measure.interface import Measurement
+from edgebudget.measure.suite import PARTS
+from edgebudget.validation.calibrated import Judged, likely, pool, summarize_verdicts
 from edgebudget.validation.compare import Comparison, summarize
-from edgebudget.validation.table import baseline_table, error_table
+from edgebudget.validation.table import baseline_table, error_table, pooled_table
 from tests import validated
 
 
@@ -50,13 +54,33 @@ def test_a_verdict_is_false_when_the_peak_lies_above_the_interval() -> None:
 
 
 def judged_of(lowest: int, measured: int, highest: int) -> Judged:
-    return Judged("net", "x86-64", "pytorch", "float32", lowest, measured, highest, Interval(90, 100, 110))
+    return Judged("net", "x86-64", "pytorch", "float32", lowest, measured, highest, Interval(90, 100, 110), 100)
 
 
 def test_a_verdict_has_to_hold_for_every_process_that_was_measured() -> None:
     judged = [judged_of(89, 100, 110), judged_of(90, 100, 111), judged_of(90, 100, 110)]
     assert [one.covered for one in judged] == [False, False, True]
     assert [one.false_go for one in judged] == [False, True, False]
+
+
+def test_verdicts_are_pooled_by_machine_and_all_together() -> None:
+    here = [judged_of(measured, measured, measured) for measured in (89, 90, 110, 111)]
+    there = [replace(here[1], machine="cortex-a72")]
+    assert [(p.machine, p.count, p.covered, p.false_go) for p in pool([*here, *there])] == [
+        ("x86-64", 4, 2, 1),
+        ("cortex-a72", 1, 1, 0),
+        ("all", 5, 3, 1),
+    ]
+    assert len(pool(here)) == 1
+    assert "| x86-64 | 4 | 2 | 50.0% | 15.0% to 85.0% | 1 |" in pooled_table(pool(here))
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(50, 100, 0.4038, 0.5962), (90, 100, 0.8256, 0.9448), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0)],
+)
+def test_a_share_is_as_sure_as_its_trials_are_many(hits: int, count: int, low: float, high: float) -> None:
+    assert likely(hits, count) == pytest.approx((low, high), abs=1e-4)  # Wilson (1927), as in any table of it
 
 
 def test_tables_name_what_is_in_them() -> None:
@@ -73,8 +97,41 @@ def test_the_committed_validation_is_what_the_code_gives() -> None:
     assert validated.REPORT.read_text(encoding="utf-8") == validated.report(), "python -m tests.write_gold"
 
 
+@pytest.mark.slow
+def test_the_command_writes_the_committed_validation(tmp_path: Path) -> None:
+    assert main(["validate", "--models", "-q", "--out", str(tmp_path / "validation.md")]) == 0
+    assert (tmp_path / "validation.md").read_text(encoding="utf-8") == validated.REPORT.read_text(encoding="utf-8")
+
+
+def measured_model(model: str, backend: str, dtype: str) -> Measurement:
+    found = [m for m in recorded_measurements(*PARTS) if m.subject.model == model and m.subject.backend == backend]
+    return next(m for m in found if m.subject.dtype == dtype)
+
+
+def test_a_process_that_read_one_row_of_a_table_is_no_witness() -> None:
+    texts, images = "edgebudget.measure.zoo:text_classifier", "mobilenet_v2"
+    assert has_process(measured_model(images, "executorch-xnnpack", "float32"))
+    assert not has_process(measured_model(texts, "executorch-xnnpack", "float32"))
+    assert has_process(measured_model(texts, "onnxruntime", "float32"))  # which has the table in its heap
+    assert has_process(measured_model(images, "pytorch-cpu", "float32"))
+    assert not has_process(measured_model("resnet18", "pytorch-cpu", "int8-dynamic"))  # with torchao's code
+
+
+def test_a_family_is_judged_by_fits_that_have_not_seen_it() -> None:
+    here = [
+        m for m in recorded_measurements(*PARTS) if (m.subject.backend, m.subject.dtype) == ("executorch", "float32")
+    ]
+    left_out = LeavingOut(here)
+    (whole,) = fit_all(here, 0.9, lambda sentence: None)
+    (others,) = left_out("squeezenet").fits
+    apart = [m for m in here if family_of(m.subject.model) != "squeezenet"]
+    assert fit_all(apart, 0.9, lambda sentence: None) == (others,)
+    assert (whole.models - others.models, whole.unseen - others.unseen, whole.families - others.families) == (2, 2, 1)
+    assert left_out("a family that was not measured").fits == (whole,)
+
+
 def test_the_shipped_fits_are_what_the_recorded_measurements_give() -> None:
     told: list[str] = []
-    fits = fit_all(recorded_measurements("build"), 0.9, told.append)
+    fits = fit_all(recorded_measurements(*PARTS), 0.9, told.append)
     if shipped().fits or fits:
         assert to_json(fits) == to_json(shipped().fits), told

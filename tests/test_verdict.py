@@ -86,6 +86,7 @@ FIT = Fit(
     high_ratio=1.25,
     models=60,
     families=20,
+    unseen=30,
     held_out=EXACT,
     held_out_raw=EXACT,
     leave_one_model_out=EXACT,

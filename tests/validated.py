@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from edgebudget.calibration.store import shipped
+from edgebudget.calibration.recorded import LeavingOut
 from edgebudget.evidence import DATA, recorded_gpu_measurements, recorded_measurements
+from edgebudget.measure.suite import PARTS
 from edgebudget.validation.board_cases import boards_of, confusion_table, parse_cases
 from edgebudget.validation.board_questions import Part
 from edgebudget.validation.compare import Comparison
-from edgebudget.validation.document import document
+from edgebudget.validation.document import LEFT_OUT, document
 from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 from edgebudget.validation.table import error_table
 from edgebudget.validation.verify_verdicts import cases_file, verified
@@ -23,7 +24,7 @@ BLOCK = re.compile(r"(<!-- error table: begin[^>]*-->\n)(.*?)(<!-- error table: 
 README_MODELS = 10  # of fewer the 95th percentile is the worst one
 VERDICTS = re.compile(r"(<!-- verdict table: begin[^>]*-->\n)(.*?)(<!-- verdict table: end -->)", re.DOTALL)
 
-PARTS: Mapping[Part, str] = {"judge": "Judged by", "build": "Built on"}
+TITLES: Mapping[Part, str] = {"judge": "Judged by", "build": "Built on"}
 
 
 @cache
@@ -33,20 +34,27 @@ def comparisons() -> tuple[Comparison, ...]:
     return (*compared(recorded_measurements("judge"), "judge"), *on_gpu)
 
 
+@cache
+def left_out() -> LeavingOut:
+    """Return the fits by which each family is judged: to all recorded measurements but its own."""
+    return LeavingOut(recorded_measurements(*PARTS))
+
+
 def report() -> str:
     """Return what `make validate` writes to `reports/validation.md`."""
     measurements = recorded_measurements("judge")
-    verdicts = tuple(judged(measurements, shipped()))
-    return document(measurements, comparisons(), verdicts, with_models=True)
+    return document(measurements, comparisons(), tuple(judged(measurements, left_out())), LEFT_OUT, with_models=True)
 
 
 def verdicts() -> str:
     """Return what a check of today says of the recorded cases on boards, beside how they ended."""
     tables = []
-    for part, title in PARTS.items():
+    for part, title in TITLES.items():
         path = cases_file(DATA, part)
         cases = parse_cases(path.read_text(encoding="utf-8"), path.name)
-        tables.append(f"{title}, {len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases))}")
+        tables.append(
+            f"{title}, {len(cases)} cases: {boards_of(cases)}.\n\n{confusion_table(verified(cases, left_out()))}"
+        )
     return "\n".join(tables)
 
 

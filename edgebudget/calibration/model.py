@@ -2,8 +2,8 @@
 
 For each phase (loading, inference) the process is predicted as a sum of the estimate's parts, each times a coefficient
 that is never negative. The interval is a pair of ratios of measured to predicted peaks: split-conformal, over models
-whose family was left out of the fit. Both are counted from FLOOR_BYTES below nothing, since what a process takes is
-noisy by about that, however small the model.
+whose family was left out of the fit (`edgebudget.calibration.conformal`). Both are counted from FLOOR_BYTES below
+nothing, since what a process takes is noisy by about that, however small the model.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import ceil, floor
 
+from edgebudget.calibration.conformal import ranks
 from edgebudget.runtimes.interface import MemoryLayout
 
 SCHEMA_VERSION = 1
@@ -65,9 +66,10 @@ class Fit:
 
     `coefficients[phase][part]` multiply the estimate's parts; all ones (and a constant of 0) where the fitted ones did
     not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound (measured +
-    FLOOR_BYTES) / (predicted + FLOOR_BYTES) at `level`. `fixed_bytes` is what a GPU's context and libraries take
-    besides, 0 for a CPU. `versions` are those of the runtime's packages, `digest` is the SHA-256 of
-    the measurements.
+    FLOOR_BYTES) / (predicted + FLOOR_BYTES) at `level`. `unseen` of the `models` played no part in modelling the
+    runtime. `coverage` is the share of the models, left out, whose ratios lie between the two. `fixed_bytes` is what a
+    GPU's context and libraries take besides, 0 for a CPU. `versions` are those of the runtime's packages, `digest` is
+    the SHA-256 of the measurements.
     """
 
     runtime: str
@@ -79,6 +81,7 @@ class Fit:
     high_ratio: float
     models: int
     families: int
+    unseen: int
     held_out: HeldOut
     held_out_raw: HeldOut
     leave_one_model_out: HeldOut
@@ -127,12 +130,14 @@ class Fit:
     @cached_property
     def provenance(self) -> str:
         """What was measured where and when, and how far off it is, in one sentence."""
+        count = self.unseen or self.models
         return (
             f"Calibrated by {self.id}: {self.models} models of {self.families} families on {self.measured_on}, "
             f"{self.measured_from[:10]} to {self.measured_to[:10]}, "
             f"{', '.join(f'{name} {version}' for name, version in self.versions.items())}; error on families left out: "
             f"median {self.held_out.median:.1%}, p95 {self.held_out.p95:.1%} (raw {self.held_out_raw.median:.1%}, "
-            f"{self.held_out_raw.p95:.1%}); the interval holds {self.level:.0%} of them."
+            f"{self.held_out_raw.p95:.1%}); the interval is meant to hold {self.level:.0%} of new models, with at most "
+            f"{ranks(count, self.level)[1]} in {count + 1} above it."
         )
 
     def caveats(self, isa: str) -> tuple[str, ...]:

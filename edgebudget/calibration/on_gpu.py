@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from edgebudget.calibration.fit import Origin, Pair, fit
+from edgebudget.calibration.fit import Origin, fit
 from edgebudget.calibration.model import CUDA, CUDA_TENSORS, Fit
+from edgebudget.calibration.pairs import Pair
 from edgebudget.errors import CalibrationError, EdgeBudgetError
 from edgebudget.evidence import family_of, footprint_of
 from edgebudget.measure.cuda.records import CudaMeasurement

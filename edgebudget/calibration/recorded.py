@@ -1,11 +1,13 @@
 """The recorded measurements as pairs with today's estimates, grouped by what may be fitted together."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from edgebudget.calibration.fit import Origin, Pair, fit
+from edgebudget.calibration.fit import DEFAULT_LEVEL, Fitter, Origin
 from edgebudget.calibration.model import PHASES, Fit, parts_of
+from edgebudget.calibration.pairs import Pair
+from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import CalibrationError, EdgeBudgetError
-from edgebudget.evidence import estimate_of, family_of, fixed_bytes, has_process, runtime_of
+from edgebudget.evidence import estimate_of, family_of, fixed_bytes, has_process, runtime_of, was_built_on
 from edgebudget.measure.interface import Measurement, Provenance
 from edgebudget.runtimes.interface import Unsupported
 
@@ -58,7 +60,14 @@ def pair_of(measurement: Measurement) -> Pair | None:
     subject = measurement.subject
     parts = {phase: parts_of(layout, phase) for phase in PHASES if phase in measured}
     peaks = tuple(peak - fixed for peak in measurement.process_peaks_bytes) if "load" in measured else ()
-    return Pair(f"{subject.model} {' '.join(subject.inputs)}", family_of(subject.model), parts, measured, peaks)
+    return Pair(
+        f"{subject.model} {' '.join(subject.inputs)}",
+        family_of(subject.model),
+        parts,
+        measured,
+        peaks,
+        built_on=was_built_on(subject.model),
+    )
 
 
 def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[str], None]) -> tuple[Fit, ...]:
@@ -67,6 +76,42 @@ def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[s
     Of several machines with one instruction set the one with the most measurements speaks for it, the first of equals;
     `tell` hears of it, and why a fit is left out.
     """
+    return _fits(_fitters(measurements, level, tell), None, tell)
+
+
+class LeavingOut:
+    """The fits of all measurements but a family's, as `fit_all` makes them: what that family may be judged by.
+
+    Nothing of such a fit has seen the family. Each is made when it is asked for, once.
+    """
+
+    def __init__(self, measurements: Iterable[Measurement], level: float = DEFAULT_LEVEL) -> None:
+        self._fitters = _fitters(measurements, level, _unheard)
+        self._made: dict[str, Calibrations] = {}
+
+    def __call__(self, family: str) -> Calibrations:
+        """Return the fits that did not see `family`, which may be one that was not measured."""
+        if family not in self._made:
+            self._made[family] = Calibrations(_fits(self._fitters, family, _unheard))
+        return self._made[family]
+
+
+def _unheard(sentence: str) -> None:
+    """Say nothing: what is not fitted without one family was said of the fits of all."""
+
+
+def _fits(fitters: Sequence[Fitter], but_family: str | None, tell: Callable[[str], None]) -> tuple[Fit, ...]:
+    fits = []
+    for fitter in fitters:
+        try:
+            fits.append(fitter.fit(but_family))
+        except CalibrationError as error:
+            tell(f"{fitter.origin.runtime} {fitter.origin.dtype} is not fitted: {error}")
+    return tuple(fits)
+
+
+def _fitters(measurements: Iterable[Measurement], level: float, tell: Callable[[str], None]) -> tuple[Fitter, ...]:
+    """Return what fits each runtime, dtype and instruction set, one machine each."""
     groups: dict[tuple[str, str, str], dict[str, list[tuple[Measurement, Pair]]]] = {}
     for measurement in measurements:
         try:
@@ -78,14 +123,15 @@ def fit_all(measurements: Iterable[Measurement], level: float, tell: Callable[[s
             where = measurement.provenance
             key = (runtime_of(measurement.subject.backend), measurement.subject.dtype, where.isa)
             groups.setdefault(key, {}).setdefault(where.cpu, []).append((measurement, pair))
-    fits = []
+    fitters = []
     for (runtime, dtype, isa), machines in sorted(groups.items()):
         cpu, members = max(machines.items(), key=lambda machine: len(machine[1]))
         if len(machines) > 1:
             tell(f"{runtime} {dtype} on {isa} is fitted to {cpu}, which has the most measurements of {len(machines)}.")
         try:
             origin = origin_of([measurement for measurement, _ in members], runtime, dtype)
-            fits.append(fit([pair for _, pair in members], origin, level))
         except CalibrationError as error:
             tell(f"{runtime} {dtype} is not fitted: {error}")
-    return tuple(fits)
+            continue
+        fitters.append(Fitter([pair for _, pair in members], origin, level))
+    return tuple(fitters)

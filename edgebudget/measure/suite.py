@@ -4,7 +4,8 @@ The split is by family, so that no variant of a model that was built on is judge
 when the runtimes were modelled (`KNOWN`) are built on. The others were drawn once, before any of them was measured: in
 each kind the families in the order of the SHA-256 of their names, the first judged by, the second built on, and so on.
 The draw stands as `JUDGED`: a family that is added later is built on unless it is drawn the same way. What is judged by
-is never used to choose or tune anything.
+is never used to choose or tune anything in the models of runtimes. Calibrations are fitted to both, since an interval
+is for errors on models that nobody tuned to, and a family is judged by fits that did not see it.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from edgebudget.measure.this_machine import ThisMachine
 
 Kind = Literal["cnn", "transformer", "segmentation", "video", "recurrent", "text", "audio", "enhancement"]
 Part = Literal["build", "judge"]
+PARTS: tuple[Part, ...] = ("build", "judge")
 
 KNOWN = frozenset({"resnet", "mobilenet_v2", "mobilenet_v3", "efficientnet", "vit", "swin", "convnext", "lstm"})
 JUDGED = frozenset({
@@ -53,6 +55,10 @@ WEIGHTS_QUANTIZED = frozenset({
     "timm:mobilevit_xxs", "timm:lcnet_050", "timm:mobilenetv4_conv_small", "timm:tinynet_e", "timm:mixer_s32_224",
     "timm:resmlp_12_224", "timm:levit_128s", "timm:xcit_nano_12_p16_224", "timm:pvt_v2_b0", "timm:efficientformer_l1",
     "timm:edgenext_xx_small", "timm:convnextv2_atto", "timm:efficientvit_b0", "timm:tiny_vit_5m_224",
+    "edgebudget.measure.zoo:lstm_cells", "edgebudget.measure.zoo:lstm_sequence", "edgebudget.measure.zoo:gru_cells",
+    "edgebudget.measure.zoo:gru_sequence", "regnet_x_800mf", "timm:hardcorenas_a", "timm:mobilenetv2_050",
+    "timm:fbnetc_100", "timm:spnasnet_100", "timm:rexnet_100", "timm:dla34", "timm:selecsls42b", "regnet_y_400mf",
+    "timm:poolformer_s12",
 })  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The recorded measurements, compared and judged."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from edgebudget.calibration.store import Calibrations
@@ -43,8 +43,11 @@ def compared_on_gpu(measurements: Iterable[CudaMeasurement]) -> Iterator[Compari
         yield from compare_on_gpu(measurement, found, family_of(measurement.subject.model))
 
 
-def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> Iterator[Judged]:
-    """Yield the interval that a check gives for each measurement, the runtime's own cost left out on both sides."""
+def judged(measurements: Iterable[Measurement], calibrations: Callable[[str], Calibrations]) -> Iterator[Judged]:
+    """Yield the interval that a check gives for each measurement, the runtime's own cost left out on both sides.
+
+    `calibrations` are the fits to judge a family by, such as those that have not seen it (`LeavingOut`).
+    """
     for measurement in measurements:
         try:
             made = estimate_of(measurement)
@@ -60,7 +63,8 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
             measured_bytes = measurement.inference_process_bytes
             peaks_bytes = (measured_bytes,)
         isa = measurement.provenance.isa
-        calibration = calibrations.find(made.runtime, made.dtype, isa)
+        fits = calibrations(family_of(measurement.subject.model))
+        calibration = fits.find(made.runtime, made.dtype, isa)
         interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
         fixed = fixed_bytes(measurement, made.layout)
         if measured_bytes <= fixed:
@@ -74,4 +78,5 @@ def judged(measurements: Iterable[Measurement], calibrations: Calibrations) -> I
             measured_bytes - fixed,
             max(peaks_bytes) - fixed,
             interval,
+            layout.resident_peak_bytes,
         )

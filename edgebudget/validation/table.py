@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from edgebudget.validation.calibrated import Verdicts
+from edgebudget.validation.calibrated import Pooled, Verdicts
 from edgebudget.validation.compare import Comparison, Summary, summarize
 
 
@@ -50,15 +50,29 @@ def _baseline_rows(comparisons: Sequence[Comparison]) -> Iterator[str]:
 
 
 def verdict_table(verdicts: Sequence[Verdicts]) -> str:
-    """Return a row a runtime and dtype: the error of the calibrated peak, how many intervals held, false GO."""
+    """Return a row a runtime and dtype: errors before and after calibration, how many intervals held, false GO."""
     lines = [
-        "| on | runtime | dtype | models | median | p95 | worst | interval held | false GO |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "| on | runtime | dtype | models | raw median | raw p95 | median | p95 | worst | interval held | false GO |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {v.machine} | {v.runtime} | {v.dtype} | {v.count} | {v.median:.1%} | {v.p95:.1%} | {v.worst:.0%} | "
-        f"{v.covered} of {v.count} | {v.false_go} |"
+        f"| {v.machine} | {v.runtime} | {v.dtype} | {v.count} | {v.raw_median:.1%} | {v.raw_p95:.1%} | "
+        f"{v.median:.1%} | {v.p95:.1%} | {v.worst:.0%} | {v.covered} of {v.count} | {v.false_go} |"
         for v in verdicts
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pooled_table(pooled: Sequence[Pooled]) -> str:
+    """Return a row a machine, and one of all: how many intervals held, which share that speaks for, false GO."""
+    lines = [
+        "| on | verdicts | interval held | share | 95 % interval of the share | false GO |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {p.machine} | {p.count} | {p.covered} | {p.covered / p.count:.1%} | {p.low:.1%} to {p.high:.1%} | "
+        f"{p.false_go} |"
+        for p in pooled
     ]
     return "\n".join(lines) + "\n"
 

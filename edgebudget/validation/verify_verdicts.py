@@ -6,27 +6,29 @@ asked again.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from edgebudget.calibration.store import Calibrations, shipped
+from edgebudget.calibration.recorded import LeavingOut
+from edgebudget.calibration.store import Calibrations
 from edgebudget.errors import MeasurementError
 from edgebudget.estimation import MemoryEstimate, estimate
-from edgebudget.evidence import traced
+from edgebudget.evidence import family_of, recorded_measurements, traced
 from edgebudget.measure import BACKENDS
 from edgebudget.measure.boards.emulated import EmulatedBoard
 from edgebudget.measure.boards.machine import Hardware, JobTimeoutError
 from edgebudget.measure.interface import Failure, Subject
 from edgebudget.measure.kept import KeptArtefacts
 from edgebudget.measure.preparation import Prepared
+from edgebudget.measure.suite import PARTS
 from edgebudget.profiles import load_profile
 from edgebudget.profiles.interface import DeviceProfile
 from edgebudget.runtimes.interface import Unsupported
 from edgebudget.validation.board_cases import Case, Verified, boards_of, confusion_table, parse_cases, to_json_line
-from edgebudget.validation.board_questions import QUESTIONS, Of, Part, Question
+from edgebudget.validation.board_questions import QUESTIONS, UNMEASURED, Of, Part, Question
 from edgebudget.verdict import check, kept_bytes
 
 CASE_SECONDS = 300.0
@@ -40,9 +42,8 @@ def with_budget(profile: DeviceProfile, budget_bytes: int) -> DeviceProfile:
     return replace(profile, memory=memory)
 
 
-def verified(cases: Sequence[Case], calibrations: Calibrations | None = None) -> tuple[Verified, ...]:
-    """Return each case with what a check of today says of it."""
-    known = calibrations or shipped()
+def verified(cases: Sequence[Case], calibrations: Callable[[str], Calibrations]) -> tuple[Verified, ...]:
+    """Return each case with what a check of today says of it by the fits that its model's family may be judged by."""
     profiles = {name: load_profile(name) for name in {case.profile for case in cases}}
     estimates: dict[tuple[str, str, str], MemoryEstimate] = {}
     found = []
@@ -52,6 +53,7 @@ def verified(cases: Sequence[Case], calibrations: Calibrations | None = None) ->
             graph = traced(case.model, case.inputs)
             estimates[key] = estimate(graph, dtype=case.dtype, runtime=case.runtime)
         device = with_budget(profiles[case.profile], case.available_bytes)
+        known = calibrations(UNMEASURED.get(case.model) or family_of(case.model))
         found.append(Verified(case, check(estimates[key], device, calibrations=known).decision))
     return tuple(found)
 
@@ -136,13 +138,14 @@ def _asked(question: Question, profile: DeviceProfile, prepared: Prepared, board
 
 def main(folder: str, artefacts: str, *parts: Part) -> None:
     """Ask all that is left of `parts`, by default of every one, a line on stdout each, and print the table of each."""
+    calibrations = LeavingOut(recorded_measurements(*PARTS))
     for part in parts or tuple(QUESTIONS):
         path = cases_file(Path(folder), part)
         for case in run(QUESTIONS[part], path, Path(artefacts)):
             asked = f"{case.core} {case.model} {case.dtype}, {case.factor} of {case.of}"
             print(f"{asked}: {case.available_bytes:,} bytes available, {case.ending}", flush=True)
         cases = parse_cases(path.read_text(encoding="utf-8"), str(path))
-        print(f"{part}, {len(cases)} cases: {boards_of(cases)}\n\n{confusion_table(verified(cases))}")
+        print(f"{part}, {len(cases)} cases: {boards_of(cases)}\n\n{confusion_table(verified(cases, calibrations))}")
 
 
 if __name__ == "__main__":

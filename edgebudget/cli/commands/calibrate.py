@@ -20,7 +20,7 @@ def calibrate(
         typer.Option(
             "--data",
             metavar="FILE",
-            help="Measurements that 'edgebudget measure' wrote; repeatable. Default: those of the package to build on.",
+            help="Measurements that 'edgebudget measure' wrote; repeatable. Default: all those of the package.",
         ),
     ] = None,
     level: Annotated[float, typer.Option("--level", metavar="SHARE", help="What share the intervals must hold.")] = 0.9,
@@ -44,12 +44,13 @@ def calibrate(
         recorded_gpu_measurements,
         recorded_measurements,
     )
+    from edgebudget.measure.suite import PARTS
 
     if data:
         measurements = read_measurements(path for path in data if not is_of_gpu(path))
         on_gpu = read_gpu_measurements(path for path in data if is_of_gpu(path))
     else:
-        measurements, on_gpu = recorded_measurements("build"), recorded_gpu_measurements()
+        measurements, on_gpu = recorded_measurements(*PARTS), recorded_gpu_measurements()
 
     def tell(sentence: str) -> None:
         if not quiet:

@@ -34,8 +34,11 @@ def validate(
     """Print the error table: every recorded measurement against the estimate that this version gives for it.
 
     The models to judge by are not those that runtime models were built on. Heap and process are over the idle runtime.
+    Each family is judged by fits to all recorded measurements but its own, unless --data or --calibration is given:
+    then by that calibration, or the one that comes with the package.
     """
-    from edgebudget.calibration.store import load_calibrations
+    from edgebudget.calibration.recorded import LeavingOut
+    from edgebudget.calibration.store import SHIPPED, load_calibrations
     from edgebudget.errors import UsageError
     from edgebudget.evidence import (
         is_of_gpu,
@@ -44,7 +47,8 @@ def validate(
         recorded_gpu_measurements,
         recorded_measurements,
     )
-    from edgebudget.validation.document import document
+    from edgebudget.measure.suite import PARTS
+    from edgebudget.validation.document import LEFT_OUT, document
     from edgebudget.validation.recorded import compared, compared_on_gpu, judged
 
     if part not in ("build", "judge"):
@@ -54,11 +58,15 @@ def validate(
         on_gpu = read_gpu_measurements(path for path in data if is_of_gpu(path))
     else:
         measurements, on_gpu = recorded_measurements(part), recorded_gpu_measurements()
-    calibrations = load_calibrations(calibration)
-    with progress("estimating", len(measurements), quiet=quiet) as done:
+    given = load_calibrations(calibration) if data or calibration else None
+    fitted = recorded_measurements(*PARTS) if given is None else ()
+    with progress("estimating", len(measurements) + len(fitted), quiet=quiet) as done:
         errors = tuple(compared(followed(measurements, lambda m: m.subject.model, done), part))
-        verdicts = tuple(judged(measurements, calibrations))  # of the same estimates, which are made once
-    text = document(measurements, (*errors, *compared_on_gpu(on_gpu)), verdicts, with_models=models)
+        # Of the same estimates, which are made once.
+        left_out = LeavingOut(followed(fitted, lambda m: m.subject.model, done))
+        verdicts = tuple(judged(measurements, left_out if given is None else lambda family: given))
+    by = LEFT_OUT if given is None else f"by {calibration or SHIPPED}"
+    text = document(measurements, (*errors, *compared_on_gpu(on_gpu)), verdicts, by, with_models=models)
     if out == "-":
         print_result(text)
     else:
