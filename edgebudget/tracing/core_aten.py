@@ -10,11 +10,13 @@ themselves stay alive between operators, so that functionalisation can regenerat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import NamedTuple
 
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
 from edgebudget.tracing.export_modes import Engine, Meta
 from edgebudget.tracing.groups import Group
 from edgebudget.tracing.replay import Running, operator
+from edgebudget.tracing.rules import REFS, reach
 from edgebudget.tracing.templates import (
     Call,
     Template,
@@ -28,6 +30,7 @@ from edgebudget.tracing.templates import (
 from edgebudget.tracing.written import written
 
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
+_NUMBERS = frozenset({int, float, bool})
 
 
 _TEMPLATES: dict[tuple[object, ...], Template] = {}
@@ -45,6 +48,16 @@ def decompose(graph: TracedGraph, floating_dtype: str = "float32") -> TracedGrap
     return _Decomposer(graph, floating_dtype).run()
 
 
+class _Made(NamedTuple):
+    """A call of a template over the values of one graph; `values` has them by their numbers in the template."""
+
+    call: Call
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+    values: Mapping[int, int]
+    module: str
+
+
 class _Decomposer:
     def __init__(self, graph: TracedGraph, floating_dtype: str) -> None:
         self._graph = graph
@@ -52,7 +65,7 @@ class _Decomposer:
         self._modes = ExitStack()
         self._made_engine: Engine | None = None
         self._values: list[Meta] = []
-        self._calls: list[Call] = []
+        self._calls: list[_Made] = []
         self._roots: dict[int, tuple[int, TensorSpec]] = {}  # value, to the storage it stands in and its spec
         self._constants: list[int] = []
         self._value_of: dict[int, int] = {}  # tensor of the trace, to value
@@ -115,9 +128,8 @@ class _Decomposer:
         """Return the copy that export makes of a tensor which Python made from data while the model ran."""
         meta = self._values[constant]
         copy = self._new(meta)
-        self._calls.append(
-            Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module)
-        )
+        clone = Call("aten.clone.default", (Ref(0),), (), (0,), (1,), (meta,))
+        self._calls.append(_Made(clone, (constant,), (copy,), {0: constant, 1: copy}, self._module))
         return copy
 
     # ---- operators
@@ -140,15 +152,14 @@ class _Decomposer:
         args = tuple([self._localise(arg, local) for arg in op.args])
         kwargs = tuple([(name, self._localise(arg, local)) for name, arg in op.kwargs])
         metas = tuple([self._values[value] for value in arguments])
-        constants = (typed(args), typed(kwargs))
-        key = (op.target, constants, metas)
+        key = (op.target, args, kwargs, metas, _kinds(args), _kinds(kwargs))
         template = _TEMPLATES.get(key)
         if template is None:
-            form = form_of(op.target, constants, metas)
+            form = form_of(op.target, (typed(args), typed(kwargs)), metas)
             shapes = [self._graph.tensors[t].shape for t in op.outputs]
             template = (
                 written(op.target, args, kwargs, metas, shapes)
-                or self._derived(op, constants, metas, form)
+                or self._derived(op, args, kwargs, metas, form)
                 or Running(self._engine()).run(op, self._graph.name, args, kwargs, metas)
             )
             if len(_TEMPLATES) < _MAX_TEMPLATES:
@@ -157,14 +168,20 @@ class _Decomposer:
         self._instantiate(op, template, arguments)
 
     def _derived(
-        self, op: Op, constants: tuple[object, ...], metas: tuple[Meta, ...], form: tuple[object, ...] | None
+        self,
+        op: Op,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        metas: tuple[Meta, ...],
+        form: tuple[object, ...] | None,
     ) -> Template | None:
         """Return what `op` becomes from what was learned of one of other sizes, or of the same in float32."""
         known = _FORMS.get(form) if form else None
         found = resized(known, self._graph.tensors[op.outputs[0]].shape) if known else None
         is_mixed = "float32" in [meta.dtype for meta in metas]  # also so where all are float32, as they were learned
         if found is None and not is_mixed and keeps_type(op.target):
-            known = _TEMPLATES.get((op.target, constants, retyped_metas(metas, self._floating, "float32")))
+            in_float32 = retyped_metas(metas, self._floating, "float32")
+            known = _TEMPLATES.get((op.target, args, kwargs, in_float32, _kinds(args), _kinds(kwargs)))
             found = retyped(known, "float32", self._floating) if known else None
         return found
 
@@ -187,10 +204,14 @@ class _Decomposer:
         for number, meta in template.constants:
             values[number] = self._new(meta)
             self._constants.append(values[number])
+        made = self._values
         for call in template.calls:
-            for number, meta in zip(call.outputs, call.metas, strict=True):
-                values[number] = self._new(meta)
-            self._calls.append(_renumbered(call, values, self._module))
+            first = len(made)
+            made += call.metas
+            outputs = range(first, len(made))
+            values.update(zip(call.outputs, outputs, strict=True))
+            inputs = [values[number] for number in call.inputs]
+            self._calls.append(_Made(call, inputs, outputs, values, self._module))
 
     def _rebind(self, op: Op, arguments: Sequence[int], template: Template, values: Mapping[int, int]) -> None:
         """Have the tensors that `op` wrote to stand for what it wrote."""
@@ -204,8 +225,9 @@ class _Decomposer:
     # ---- storages that are written through views
 
     def _group_of(self, op: Op) -> Group | None:
+        """Return the group of what `op` reads; what it makes enters its own group when it is read."""
         tensors, groups = self._graph.tensors, self._groups
-        return next((groups[s] for t in (*op.inputs, *op.outputs) if (s := tensors[t].storage) in groups), None)
+        return next((groups[s] for t in op.inputs if (s := tensors[t].storage) in groups), None)
 
     def _replay_in(self, group: Group, op: Op) -> None:
         """Replay `op` where functionalisation keeps track of who views what."""
@@ -250,13 +272,16 @@ class _Decomposer:
         for storage, value in self._written.items():
             root = roots.get(storage)
             if root is not None and root != value and self._graph.storages[storage].role is not Role.ACTIVATION:
-                self._calls.append(Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
+                copy = Call("aten.copy_.default", (Ref(0), Ref(1)), (), (0, 1), (), ())
+                self._calls.append(_Made(copy, (root, value), (), {0: root, 1: value}, ""))
 
     # ---- the new graph
 
     def _finish(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> TracedGraph:
         calls = _without_dead(self._calls, outputs)
         end = len(calls)
+        if len(REFS) < len(self._values):
+            reach(len(self._values))
         kept = [s for s in self._graph.storages if s.role is not Role.ACTIVATION]
         place = {s.id: i for i, s in enumerate(kept)}
         storages = [_moved(s, i, end, self._dtype) for i, s in enumerate(kept)]
@@ -264,8 +289,8 @@ class _Decomposer:
         tensor_of: dict[int, int] = {}
         last: dict[int, int] = dict.fromkeys(outputs, end)
         for index, call in enumerate(calls):
-            for value in call.inputs:
-                last[value] = max(last.get(value, 0), index)
+            last.update(dict.fromkeys(call.inputs, index))
+        last.update(dict.fromkeys(outputs, end))
 
         def add(value: int, storage: int, offset: int = 0) -> None:
             meta = self._values[value]
@@ -273,13 +298,14 @@ class _Decomposer:
             tensors.append(TensorSpec(len(tensors), meta.shape, meta.stride, meta.dtype, storage, offset))
 
         def add_storage(value: int, role: Role, name: str, born: int) -> None:
-            meta = self._values[value]
-            spec = TensorSpec(0, meta.shape, meta.stride, meta.dtype, 0)
-            dies = last.get(value, born)
-            storages.append(Storage(len(storages), spec.nbytes, meta.dtype, role, name, born, dies))
-            add(value, len(storages) - 1)
+            shape, stride, dtype = self._values[value]
+            number, storage = len(tensors), len(storages)
+            spec = TensorSpec(number, shape, stride, dtype, storage)
+            tensor_of[value] = number
+            tensors.append(spec)
+            storages.append(Storage(storage, spec.nbytes, dtype, role, name, born, last.get(value, born)))
 
-        used = {value for call in calls for value in call.inputs} | set(inputs) | set(outputs)
+        used = {*last, *inputs}
         for value, (storage, spec) in self._roots.items():
             if value in used and storage in place:
                 add(value, place[storage], spec.offset)
@@ -295,17 +321,18 @@ class _Decomposer:
             self._graph,
             storages=tuple(storages),
             tensors=tuple(tensors),
-            ops=tuple(
-                [
-                    Op(index, call.target, call.module, call.args, call.kwargs, call.inputs, call.outputs)
-                    for index, call in enumerate([_renumbered(call, tensor_of, call.module) for call in calls])
-                ]
-            ),
+            ops=tuple([_operation(index, call, tensor_of) for index, call in enumerate(calls)]),
             inputs=tuple(tensor_of[value] for value in inputs),
             outputs=tuple(tensor_of[value] for value in outputs),
             parameters=_replaced(self._graph.parameters, place),
             buffers=_replaced(self._graph.buffers, place),
         )
+
+
+def _kinds(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return what sets 1, 1.0, True and the second tensor apart, which are equal."""
+    kinds: tuple[object, ...] = tuple(map(type, args))
+    return (*kinds, *[_kinds(arg) for arg in args if isinstance(arg, tuple)]) if tuple in kinds else kinds
 
 
 def _moved(storage: Storage, index: int, end: int, dtype: Callable[[str], str]) -> Storage:
@@ -319,7 +346,7 @@ def _replaced(names: Mapping[str, tuple[int, ...]], place: Mapping[int, int]) ->
     return {name: tuple(place[s] for s in storages) for name, storages in names.items()}
 
 
-def _without_dead(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
+def _without_dead(calls: Sequence[_Made], outputs: Sequence[int]) -> list[_Made]:
     """Return the calls that `outputs` depend on: core ATen is functional, so nothing else has an effect."""
     needed = set(outputs)
     kept = []
@@ -345,6 +372,10 @@ def _groups(graph: TracedGraph, engine: Callable[[], Engine]) -> dict[int, Group
     return groups
 
 
+def _drops_nothing(op: Op) -> bool:
+    return op.target == "aten.dropout_.default" and op.args[2:] == (False,)
+
+
 def _written_through_views(graph: TracedGraph) -> frozenset[int]:
     """Return the storages where a write reaches a tensor other than the one written to.
 
@@ -361,7 +392,7 @@ def _written_through_views(graph: TracedGraph) -> frozenset[int]:
         by_storage.setdefault(spec.storage, []).append(spec.id)
     for op in graph.ops:
         own = {graph.tensors[t].storage: t for t in op.inputs}
-        mutable = operator(op.target)._schema.is_mutable
+        mutable = operator(op.target)._schema.is_mutable and not _drops_nothing(op)
         for t in op.outputs:
             storage = graph.tensors[t].storage
             if storage not in own:
@@ -378,23 +409,25 @@ def _written_through_views(graph: TracedGraph) -> frozenset[int]:
     return frozenset(written)
 
 
-def _renumber(arg: Arg, numbers: Mapping[int, int]) -> Arg:
-    if isinstance(arg, Ref):
-        return Ref(numbers[arg])
-    if isinstance(arg, tuple):
-        return tuple([_renumber(item, numbers) if isinstance(item, (Ref, tuple)) else item for item in arg])
-    return arg
-
-
-def _renumbered(call: Call, numbers: Mapping[int, int], module: str) -> Call:
-    """Return `call` over the values that `numbers` has for its own, as run by `module`."""
-    target, args, kwargs, inputs, outputs, metas, _ = call
-    return Call(
-        target,
-        tuple([_renumber(arg, numbers) for arg in args]),
-        tuple([(name, _renumber(arg, numbers)) for name, arg in kwargs]),
-        tuple([numbers[i] for i in inputs]),
-        tuple([numbers[i] for i in outputs]),
-        metas,
+def _operation(index: int, made: _Made, tensor_of: Mapping[int, int]) -> Op:
+    """Return a call as an operator over tensors."""
+    call, inputs, outputs, values, module = made
+    refs = {number: REFS[tensor_of[values[number]]] for number in call.inputs}
+    return Op(
+        index,
+        call.target,
         module,
+        tuple([_placed(arg, refs) for arg in call.args]),
+        tuple([(name, _placed(arg, refs)) for name, arg in call.kwargs]) if call.kwargs else (),
+        tuple([tensor_of[value] for value in inputs]),
+        tuple([tensor_of[value] for value in outputs]),
     )
+
+
+def _placed(arg: Arg, refs: Mapping[int, Ref]) -> Arg:
+    """Return an argument with the references that `refs` has in the place of its own."""
+    if isinstance(arg, Ref):
+        return refs[arg]
+    if isinstance(arg, tuple) and not _NUMBERS.issuperset(map(type, arg)):
+        return tuple([_placed(item, refs) for item in arg])
+    return arg

@@ -283,6 +283,12 @@ def _view(asked: _Asked, writer: _Writer) -> tuple[Ref, ...]:
 
 def _reshape(asked: _Asked, writer: _Writer) -> tuple[Ref, ...]:
     x, data = asked.of(0)
+    _only(prod(data.shape) > 0 and data.shape != asked.shapes[0] and -1 not in asked.wholes(1))
+    return (writer.reshape(x, asked.shapes[0]),)
+
+
+def _flatten(asked: _Asked, writer: _Writer) -> tuple[Ref, ...]:
+    x, data = asked.of(0)
     _only(prod(data.shape) > 0 and data.shape != asked.shapes[0])
     return (writer.reshape(x, asked.shapes[0]),)
 
@@ -376,8 +382,8 @@ _RULES: Mapping[str, Callable[[_Asked, _Writer], tuple[Ref, ...]]] = {
     "aten.swapaxes.default": _transpose,
     "aten.view.default": _view,
     "aten.reshape.default": _reshape,
-    "aten.flatten.using_ints": _reshape,
-    "aten.unflatten.int": _reshape,
+    "aten.flatten.using_ints": _flatten,
+    "aten.unflatten.int": _flatten,
     "aten.contiguous.default": _contiguous,
     "aten.select.int": _select,
     "aten.slice.Tensor": _slice,
