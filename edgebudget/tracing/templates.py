@@ -40,9 +40,10 @@ _BLIND = frozenset({
 """Operators whose decomposition asks for ranks and types, never for sizes (torch/_decomp/decompositions.py)."""
 _KEEPING = _BLIND - {"silu", "hardswish", "hardsigmoid"} | {
     "linear", "layer_norm", "reshape", "view", "flatten", "adaptive_avg_pool2d", "matmul", "permute", "transpose",
-    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "pad", "chunk", "roll",
+    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "chunk", "roll",
 }  # fmt: skip
-"""Operators that become the same in half precision: none of them computes in float32 in between."""
+"""Operators that become the same in half precision: none of them computes in float32 in between, as padding does that
+reflects."""
 _EMPTY = (0,)
 
 
