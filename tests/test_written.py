@@ -201,6 +201,18 @@ def test_what_is_remembered_of_a_group_is_what_running_it_gives(dtype: str) -> N
         assert parts(decompose(first, dtype)) == expected
 
 
+def test_what_is_written_to_a_product_is_written_to_what_the_product_is_a_view_of() -> None:
+    def forward(m: Forward, x: torch.Tensor) -> torch.Tensor:
+        y = x @ x
+        y[:, 1:] += 1
+        return y
+
+    graph = decompose(trace(Forward(forward), (randn(2, 3, 4, 4),)))
+    names = [op.name for op in graph.ops]
+    after = names[names.index("add") :]
+    assert (names.count("bmm"), after[:4]) == (1, ["add", "view", "slice_scatter", "view"])
+
+
 def test_one_number_written_through_a_view_and_another_are_not_the_same() -> None:
     graphs = [masked((0, 2, value)) for value in (1.0, 2.0, True, math.inf)]
     assert [parts(decompose(graph)) for graph in graphs] == [afresh(graph) for graph in graphs]

@@ -136,11 +136,10 @@ class _Decomposer:
 
     def _replay(self, op: Op) -> None:
         self._module = op.module
-        if self._groups:
-            group = self._group_of(op)
-            if group is not None:
-                self._replay_in(group, op)
-                return
+        entered = self._group_of(op.inputs) if self._groups else None
+        if entered is not None:
+            self._replay_in(entered, op)
+            return
         positions: dict[int, Ref] = {}
         local: dict[int, Ref] = {}
         for tensor in op.inputs:
@@ -165,7 +164,11 @@ class _Decomposer:
             if len(_TEMPLATES) < _MAX_TEMPLATES:
                 _TEMPLATES[key] = template
                 _FORMS.setdefault(form, template)
-        self._instantiate(op, template, arguments)
+        begun = self._group_of(op.outputs) if self._groups else None
+        if begun is not None and _makes_views(template):
+            self._replay_in(begun, op)
+        else:  # what it makes enters its group when something else is done to it
+            self._instantiate(op, template, arguments)
 
     def _derived(
         self,
@@ -224,10 +227,10 @@ class _Decomposer:
 
     # ---- storages that are written through views
 
-    def _group_of(self, op: Op) -> Group | None:
-        """Return the group of what `op` reads; what it makes enters its own group when it is read."""
-        tensors, groups = self._graph.tensors, self._groups
-        return next((groups[s] for t in op.inputs if (s := tensors[t].storage) in groups), None)
+    def _group_of(self, tensors: Sequence[int]) -> Group | None:
+        """Return the group that one of the trace's `tensors` belongs to."""
+        specs, groups = self._graph.tensors, self._groups
+        return next((groups[storage] for t in tensors if (storage := specs[t].storage) in groups), None)
 
     def _replay_in(self, group: Group, op: Op) -> None:
         """Replay `op` where functionalisation keeps track of who views what."""
@@ -370,6 +373,12 @@ def _groups(graph: TracedGraph, engine: Callable[[], Engine]) -> dict[int, Group
         if groups.keys().isdisjoint(joined):
             groups.update(dict.fromkeys(joined, Group(engine, graph.name)))
     return groups
+
+
+def _makes_views(template: Template) -> bool:
+    """Whether a result is a view of what was made on the way to it: what is written to it reaches that too."""
+    views = {number for call in template.calls if operator(call.target).is_view for number in call.outputs}
+    return not views.isdisjoint(template.outputs)
 
 
 def _drops_nothing(op: Op) -> bool:
