@@ -144,6 +144,9 @@ def strides_of_view(meta: Meta, shape: Shape) -> Shape:
     """
     if is_plain(meta):
         return row_major(shape)
+    dropped = len(meta.shape) - len(shape)
+    if dropped > 0 and meta.shape[dropped:] == shape and shape[:1] != (1,):
+        return meta.stride[dropped:]
     stride = _seen_as(meta, shape)
     if stride is None or 1 in meta.shape or 1 in shape:
         raise _UnwrittenError
