@@ -351,6 +351,17 @@ class Lowering(Builder):
             order[-1], order[-2] = order[-2], order[-1]
         node.permutation = tuple(order)
 
+    def _shuffle(self, op: Op, inputs: Sequence[int]) -> None:
+        """`channel_shuffle`: channels as a table of groups, which is turned round."""
+        batch, channels, *space = self.shape(inputs[0])
+        groups = op.arg(1, "groups", 1)
+        rows = groups if isinstance(groups, int) else 1
+        table = (batch, rows, channels // rows, *space)
+        split = self.step(op, "Reshape", [inputs[0], self.constant((len(table),))], table)
+        turned = self.step(op, "Transpose", [split], (batch, channels // rows, rows, *space))
+        self.graph.nodes[self.graph.made - 1].permutation = (0, 2, 1, *range(3, len(table)))
+        self.emit(op, "Reshape", [turned, self.constant((len(table) - 1,))])
+
     def _select(self, op: Op, inputs: Sequence[int]) -> None:
         node = self.emit(op, "Gather", [inputs[0], self.constant(())])
         dim = op.arg(1, "dim", 0)
@@ -534,7 +545,7 @@ SPECIAL: Mapping[str, _Handler] = {
     "cat": _L._concatenate, "concat": _L._concatenate, "stack": _L._stack, "expand": _L._expand,
     "expand_as": _L._expand, "pad": _L._pad, "constant_pad_nd": _L._pad, "reflection_pad2d": _L._pad,
     "replication_pad2d": _L._pad, "roll": _L._roll, "hardswish": _L._hardswish, "rsqrt": _L._rsqrt,
-    "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu,
+    "lstm_cell": lstm_cell, "gru_cell": gru_cell, "glu": _L._glu, "channel_shuffle": _L._shuffle,
     "instance_norm": _L._instance_norm, "addcmul": _L._addcmul, "std": _L._deviation,
     "var": _L._deviation, "topk": _L._top, "batch_norm": _L._batch_norm,
     "native_batch_norm": _L._batch_norm,

@@ -24,7 +24,7 @@ UNARY: Mapping[str, str] = {
     "ceil": "Ceil", "round": "Round", "sin": "Sin", "cos": "Cos", "reciprocal": "Reciprocal", "sign": "Sign",
     "logical_not": "Not", "bitwise_not": "Not", "isnan": "IsNaN", "cumsum": "CumSum", "triu": "Trilu", "tril": "Trilu",
     "gelu": "Gelu", "repeat": "Tile", "tile": "Tile", "flip": "Slice", "prelu": "PRelu", "mish": "Mish",
-    "pixel_shuffle": "DepthToSpace", "pixel_unshuffle": "SpaceToDepth", "channel_shuffle": "Transpose",
+    "pixel_shuffle": "DepthToSpace", "pixel_unshuffle": "SpaceToDepth",
 }  # fmt: skip
 BINARY: Mapping[str, str] = {
     "add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "maximum": "Max",

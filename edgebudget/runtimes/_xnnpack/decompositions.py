@@ -146,14 +146,6 @@ def _hardsigmoid(low: Lowering, node: Node) -> None:
     low.emit(node, "div", [clamped, _scalar(low)], node.outputs[0])
 
 
-def _softplus_tanh(low: Lowering, node: Node) -> None:  # mish
-    source = low.at(node.inputs[0])
-    shape = low.g.shapes[source]
-    soft = low.step(node, "softplus", [source], shape)
-    squashed = low.step(node, "tanh", [soft], shape)
-    low.emit(node, "mul", [source, squashed], node.outputs[0])
-
-
 def _softmax(low: Lowering, node: Node) -> None:
     dim = node.arg(1, "dim", -1)
     rank = len(low.g.shapes[node.outputs[0]])
@@ -260,9 +252,7 @@ def _pad(low: Lowering, node: Node) -> None:
     if not any(amounts):
         low.g.alias[node.outputs[0]] = low.at(node.inputs[0])
         return
-    mode = node.arg(2, "mode", "constant") if node.name == "pad" else "constant"
-    target = "constant_pad_nd" if mode == "constant" else "pad"
-    low.emit(node, target, [low.at(node.inputs[0])], node.outputs[0], amounts)
+    low.emit(node, "constant_pad_nd", [low.at(node.inputs[0])], node.outputs[0], amounts)
 
 
 def _matmul(low: Lowering, node: Node) -> None:
@@ -372,9 +362,9 @@ PORTABLE = frozenset({
     "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "embedding", "index", "gather", "where",
     "eq", "ne", "lt", "gt", "le", "ge", "logical_not", "logical_and", "logical_or", "masked_fill", "arange", "full",
     "zero", "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
-    "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any", "all",
-    "log_softmax", "_log_softmax", "elu", "softplus", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
-    "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "triu", "tril", "topk", "flip", "round",
+    "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any",
+    "log_softmax", "_log_softmax", "elu", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
+    "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "tril", "topk", "flip", "round",
 })  # fmt: skip
 
 DECOMPOSITIONS: dict[str, Rule] = {
@@ -398,7 +388,6 @@ DECOMPOSITIONS: dict[str, Rule] = {
     **dict.fromkeys(("linalg_vector_norm", "norm"), _vector_norm),
     **dict.fromkeys(("clamp_min", "clamp_max"), _as("clamp")),
     "expand_as": _as("expand_copy"),
-    "mish": _softplus_tanh,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax"), _softmax),
     "max_pool2d": _max_pool,
     "avg_pool2d": _avg_pool,
@@ -424,3 +413,21 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "upsample_nearest2d": _as("upsample_nearest2d"),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"), _permuting),
 }
+
+
+def _pads_with_data(low: Lowering, node: Node) -> bool:
+    return node.arg(2, "mode", "constant") != "constant"
+
+
+def _attends_otherwise(low: Lowering, node: Node) -> bool:
+    """Whether the mask says yes or no, or several query heads share a key."""
+    mask = low.ref(node.arg(3, "attn_mask"))
+    query, key = (low.g.shapes[low.at(i)] for i in node.inputs[:2])
+    return query[:-2] != key[:-2] or (mask >= 0 and low.g.dtypes[mask] == "bool")
+
+
+EXCEPTIONS: dict[str, Callable[[Lowering, Node], bool]] = {
+    "pad": _pads_with_data,
+    "scaled_dot_product_attention": _attends_otherwise,
+}
+"""Where the rule of an operator does not hold."""
