@@ -4,6 +4,7 @@ Processor time, user and system together, best of three: what a quiet machine sh
 depend on the machine.
 """
 
+import gc
 import json
 import os
 import subprocess
@@ -57,10 +58,12 @@ def zoo() -> None:
     """Every classification model of torchvision, three dtypes, all profiles, in this process after its imports."""
     import torchvision
 
+    from edgebudget.__main__ import YOUNG_OBJECTS
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.pipeline import Checked, Request, check_model, resolve_asked
 
     warnings.simplefilter("ignore")
+    gc.set_threshold(YOUNG_OBJECTS)  # as the command does for its process
     request = Request(resolve_asked(["all"]), calibrations=load_calibrations(None))
     check_model("alexnet", request)  # imports and files that are read once are nobody's work
     start = time.process_time()

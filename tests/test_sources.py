@@ -14,6 +14,7 @@ from torch import nn
 from edgebudget.errors import MissingExtraError, ModelError, UnknownNameError
 from edgebudget.inputs import InputSpec, parse_input
 from edgebudget.sources import SOURCES, load_model
+from edgebudget.sources._construct import construct
 from edgebudget.tracing import trace
 from tests.traces import names
 
@@ -541,3 +542,25 @@ def test_large_models_take_no_memory(tmp_path: Path, factory: str, numel: int, l
     found, grown = map(int, done.stdout.split())
     assert found == numel
     assert grown < limit_mib * 2**20
+
+
+class _ReadsWhatItMakes(torch.nn.Module):
+    """Reads small tensors from the factories that its layers are made with, and makes large ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.widths = [int(n) for n in torch.ones(3) + torch.zeros((3,)) + torch.tensor(100_000)]
+        self.large = torch.nn.Parameter(torch.empty(2**20, dtype=torch.float16))
+        self.register_buffer("mask", torch.ones([2048, 2048], device="cpu"))
+        self.norm = torch.nn.BatchNorm2d(4)
+        self.norm.reset_running_stats()
+
+
+def test_a_constructor_reads_the_small_tensors_it_makes_and_gives_no_memory_to_the_large() -> None:
+    module = construct(_ReadsWhatItMakes)
+    assert module.widths == [100_001] * 3
+    held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    assert all(tensor.is_meta for tensor in held.values())
+    assert (held["large"].dtype, held["mask"].shape) == (torch.float16, (2048, 2048))
+    assert held["norm.num_batches_tracked"].dtype == torch.int64
+    assert torch.empty(2).device.type == torch.tensor(1.0).device.type == "cpu"

@@ -45,7 +45,7 @@ def executorch_greedy(buffers: Sequence[Buffer], alignment: int = 16) -> ArenaPl
                 break
         else:
             for bucket in buckets:
-                start = max((end for alive, end in bucket.occupants if alive & moments), default=0)
+                start = max([end for alive, end in bucket.occupants if alive & moments], default=0)
                 if 0 < start <= bucket.nbytes - size:
                     offsets[i] = bucket.place(moments, start, size)
                     break

@@ -87,7 +87,25 @@ def make_validator(schema: str, checks: Mapping[str, Callable[[object], object]]
     formats = FormatChecker(formats=())
     for name, check in checks.items():
         formats.checks(name, raises=ValueError)(_holds(check))
-    return Draft202012Validator(json.loads(schema), format_checker=formats)
+    parsed = json.loads(schema)
+    whole = {key: _with_definitions(value, parsed.get("$defs", {})) for key, value in parsed.items()}
+    return Draft202012Validator(whole, format_checker=formats)
+
+
+def _with_definitions(schema: object, definitions: Mapping[str, Mapping[str, object]]) -> object:
+    """Return `schema` with what each `$ref` stands for in its place: to look one up takes as long as to hold a value
+    against it. A reference elsewhere, or beside keywords that the definition has too, stays."""
+    if isinstance(schema, list):
+        return [_with_definitions(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    reference = schema.get("$ref")
+    name = reference.removeprefix("#/$defs/") if isinstance(reference, str) else ""
+    named = definitions.get(name)
+    if named is not None and "$ref" not in named and named.keys().isdisjoint(schema):
+        schema = {**named, **{key: value for key, value in schema.items() if key != "$ref"}}
+        definitions = {other: meaning for other, meaning in definitions.items() if other != name}  # it may name itself
+    return {key: _with_definitions(value, definitions) for key, value in schema.items()}
 
 
 def _holds(check: Callable[[object], object]) -> Callable[[object], bool]:

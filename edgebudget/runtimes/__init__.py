@@ -1,8 +1,10 @@
 """Runtimes as models of memory, one file each."""
 
+from typing import TYPE_CHECKING
+
 from edgebudget.registry import Registry
-from edgebudget.runtimes.interface import Runtime
 
-RUNTIMES: Registry[Runtime] = Registry("edgebudget.runtimes", "RUNTIME", "runtime")
+if TYPE_CHECKING:
+    from edgebudget.runtimes.interface import Runtime  # names of runtimes are asked for where nothing is laid out
 
-__all__ = ["RUNTIMES", "Runtime"]
+RUNTIMES: "Registry[Runtime]" = Registry("edgebudget.runtimes", "RUNTIME", "runtime")

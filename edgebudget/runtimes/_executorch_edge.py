@@ -9,7 +9,6 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 - every operator writes to tensors allocated by nodes just before it.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -32,6 +31,7 @@ _ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.defa
              "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
 """Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
+_NUMBERS = frozenset({int, float, bool})
 _ORDER = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64")
 
 
@@ -135,6 +135,7 @@ class _Lowering:
         self._graph = graph
         self._specs: list[Spec] = []
         self._number: dict[int, int] = {}  # tensor of the graph, to spec
+        self._ref: dict[int, Ref] = {}  # the same, as an argument
         self._steps: list[Step] = []
         self._permuted: set[int] = set()  # specs whose elements do not lie in the order of their dimensions
         self._mutable: list[int] = []
@@ -235,14 +236,17 @@ class _Lowering:
         kwargs: tuple[tuple[str, Arg], ...],
         writes: tuple[int, ...],
     ) -> None:
-        reads = tuple(_refs((args, tuple(arg for _, arg in kwargs))))
+        reads = tuple(_refs((*args, *[arg for _, arg in kwargs]) if kwargs else args))
         self._steps.append(Step(target, module, args, kwargs, reads, writes))
 
     def _argument(self, arg: Arg, tensor: bool) -> Arg:
         if isinstance(arg, Ref):
-            return Ref(self._spec_of(int(arg)))
+            ref = self._ref.get(arg)
+            if ref is None:
+                ref = self._ref[arg] = Ref(self._spec_of(int(arg)))
+            return ref
         if isinstance(arg, tuple):
-            return tuple([self._argument(item, False) if isinstance(item, (Ref, tuple)) else item for item in arg])
+            return arg if _NUMBERS.issuperset(map(type, arg)) else tuple([self._argument(item, False) for item in arg])
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = (
                 ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
@@ -372,10 +376,11 @@ def _is_permuted(stride: tuple[int, ...]) -> bool:
     return any(a < b for a, b in pairwise(stride))
 
 
-def _refs(arg: Arg) -> Iterator[int]:
-    if isinstance(arg, Ref):
-        yield int(arg)
-    elif isinstance(arg, tuple):
-        for item in arg:
-            if isinstance(item, (Ref, tuple)):
-                yield from _refs(item)
+def _refs(args: tuple[Arg, ...]) -> list[int]:
+    found: list[int] = []
+    for arg in args:
+        if isinstance(arg, Ref):
+            found.append(int(arg))
+        elif isinstance(arg, tuple) and not _NUMBERS.issuperset(map(type, arg)):
+            found += _refs(arg)
+    return found

@@ -78,35 +78,34 @@ def census(program: Program, unused_buffers: int) -> Census:
     lists: Counter[int] = Counter()
     tensor_lists: Counter[int] = Counter()
     calls: Counter[tuple[int, tuple[int, ...]]] = Counter()
-    operators: set[str] = set()
     tensors = set(program.inputs) | set(program.mutable)
+    alike: dict[_Form, list[Step]] = {}
     for step in program.steps:
         tensors.update(step.reads)
         tensors.update(step.writes)
-        if step.target == "view":
-            continue
-        operators.add(step.target)
-        arguments = list(_arguments(step, len(program.specs[step.writes[0]].shape) if step.writes else 0))
+        if step.target != "view":
+            alike.setdefault(_form(program, step), []).append(step)
+    for (_, written, read, *_), steps in alike.items():
+        step, count = steps[0], len(steps)
+        arguments = list(_arguments(step, written[0] if written else 0))
         for argument in arguments:
             if argument.kind == "IntList":
-                lists[argument.items] += 1
-                values["Int"] += argument.items
+                lists[argument.items] += count
+                values["Int"] += argument.items * count
             elif argument.kind == "TensorList":
-                tensor_lists[argument.items] += 1
+                tensor_lists[argument.items] += count
             if argument.kind != "Tensor":
-                values[argument.kind] += 1
+                values[argument.kind] += count
         # out-arguments, then what is returned: the same tensors, as one list where there are several
-        written = [len(program.specs[w].shape) for w in step.writes]
-        read = [len(program.specs[r].shape) for r in _tensor_arguments(step)]
         if returns_list(step):
             outs, seen, made = 2, read, 2
         elif len(step.writes) > 1:
             outs, seen, made = len(written) + 1, read + written, 1
         else:
             outs, seen, made = 2 * len(written), read + 2 * written, 0
-        values["TensorList"] += made
-        tensor_lists[len(written)] += made
-        calls[(len(arguments) + outs, tuple(seen))] += 1
+        values["TensorList"] += made * count
+        tensor_lists[len(written)] += made * count
+        calls[(len(arguments) + outs, seen)] += count
     for spec in tensors:
         ranks[len(program.specs[spec].shape)] += 1
     ranks[0] += unused_buffers
@@ -119,16 +118,32 @@ def census(program: Program, unused_buffers: int) -> Census:
         lists,
         tensor_lists,
         calls,
-        frozenset(operators),
+        frozenset([form.target for form in alike]),
         len(program.inputs),
         constants,
     )
 
 
-def _tensor_arguments(step: Step) -> Iterator[int]:
-    for arg in (*step.args, *(arg for _, arg in step.kwargs)):
-        if isinstance(arg, Ref):
-            yield int(arg)
+class _Form(NamedTuple):
+    """What of a step the values of its call depend on: ranks of what it writes and reads, and its arguments' kinds."""
+
+    target: str
+    written: tuple[int, ...]
+    read: tuple[int, ...]
+    kinds: tuple[object, ...]
+    named: tuple[object, ...]
+
+
+def _form(program: Program, step: Step) -> _Form:
+    specs = program.specs
+    given = (*step.args, *[arg for _, arg in step.kwargs])
+    return _Form(
+        step.target,
+        tuple([len(specs[spec].shape) for spec in step.writes]),
+        tuple([len(specs[arg].shape) for arg in given if isinstance(arg, Ref)]),
+        tuple([len(arg) if isinstance(arg, tuple) else arg.__class__ for arg in given]),
+        tuple([name for name, _ in step.kwargs]),
+    )
 
 
 def _arguments(step: Step, rank: int) -> Iterator[Argument]:

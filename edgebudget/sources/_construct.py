@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
+from functools import wraps
+from math import prod
 from typing import TypeVar
 from unittest.mock import patch
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.tracing.values import (
     META,
+    REAL_NUMEL_LIMIT,
     DataRead,
     Operator,
     grows_too_much,
@@ -24,6 +28,11 @@ from edgebudget.tracing.values import (
 
 T = TypeVar("T")
 _real: ContextVar[bool] = ContextVar("real", default=False)
+_without_dispatch = torch._C._DisableTorchDispatch
+_active_modes = torch._C._len_torch_dispatch_stack
+_PLAIN = frozenset({"device", "dtype"})
+_FACTORIES = ("empty", "zeros", "ones")
+"""What layers make their weights with. Going by the dispatcher and back for each takes most of the time of a model."""
 
 
 def construct(build: Callable[[], T]) -> T:
@@ -72,8 +81,15 @@ def without_weights() -> Iterator[None]:
         register_parameter(module, name, parameter)
 
     def buffer_on_meta(module: nn.Module, name: str, tensor: torch.Tensor | None, persistent: bool = True) -> None:
-        twin = meta_twin(tensor) if tensor is not None and _has_data(tensor) else tensor
+        twin = _twin(tensor) if tensor is not None and _has_data(tensor) else tensor
         register_buffer(module, name, twin, persistent)
+
+    reset_running_stats = _NormBase.reset_running_stats
+
+    def reset_what_is_real(module: _NormBase) -> None:
+        held = (module.running_mean, module.running_var, module.num_batches_tracked)
+        if not all(tensor is not None and tensor.is_meta for tensor in held):
+            reset_running_stats(module)
 
     with ExitStack() as stack:
         stack.enter_context(patch.object(nn.Module, "register_parameter", parameter_on_meta))
@@ -81,6 +97,10 @@ def without_weights() -> Iterator[None]:
         for name in vars(nn.init):
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _leave))
+        stack.enter_context(patch.object(_NormBase, "reset_running_stats", reset_what_is_real))
+        for name in _FACTORIES:
+            stack.enter_context(patch.object(torch, name, _decided_at_once(getattr(torch, name))))
+        stack.enter_context(patch.object(torch, "tensor", _made_at_once(torch.tensor)))
         stack.enter_context(_LargeOnMeta())  # type: ignore[no-untyped-call]
         yield
 
@@ -110,11 +130,47 @@ def _leave(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.Tenso
     return tensor
 
 
+def _decided_at_once(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return the factory `make`, which decides itself on what `_LargeOnMeta` would, wherever it is asked plainly."""
+
+    @wraps(make)
+    def made(*args: object, **kwargs: object) -> torch.Tensor:
+        size = args[0] if len(args) == 1 and isinstance(args[0], (tuple, list)) else args
+        if _active_modes() != 1 or not _PLAIN.issuperset(kwargs) or not all(n.__class__ is int for n in size):
+            return make(*args, **kwargs)
+        if prod(size) > REAL_NUMEL_LIMIT:
+            kwargs["device"] = META
+        with _without_dispatch():
+            return make(*args, **kwargs)
+
+    return made
+
+
+def _made_at_once(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Return `torch.tensor`, which makes those of one number without asking `_LargeOnMeta`."""
+
+    @wraps(make)
+    def made(data: object, **kwargs: object) -> torch.Tensor:
+        if _active_modes() != 1 or data.__class__ not in (int, float, bool):
+            return make(data, **kwargs)
+        with _without_dispatch():
+            return make(data, **kwargs)
+
+    return made
+
+
 def _has_data(tensor: torch.Tensor) -> bool:
-    return is_dense(tensor) and not tensor.is_meta and not nn.parameter.is_lazy(tensor)
+    return not tensor.is_meta and is_dense(tensor) and not nn.parameter.is_lazy(tensor)
+
+
+def _twin(tensor: torch.Tensor) -> torch.Tensor:
+    if _active_modes() != 1:
+        return meta_twin(tensor)
+    with _without_dispatch():
+        return meta_twin(tensor)
 
 
 def _parameter_twin(parameter: nn.Parameter) -> nn.Parameter:
-    twin = nn.Parameter(meta_twin(parameter), requires_grad=parameter.requires_grad)
+    twin = nn.Parameter(_twin(parameter), requires_grad=parameter.requires_grad)
     twin.__dict__.update(parameter.__dict__)
     return twin

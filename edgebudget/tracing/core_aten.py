@@ -7,15 +7,16 @@ process and then written down without running anything. Only where storage is wr
 themselves stay alive between operators, so that functionalisation can regenerate what the write reached.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import NamedTuple
 
-import torch
-from torch.utils._pytree import tree_leaves
-
-from edgebudget.errors import TraceError
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
-from edgebudget.tracing.export_modes import Engine, Meta, Operator, Tensor
+from edgebudget.tracing.export_modes import Engine, Meta
+from edgebudget.tracing.groups import Group
+from edgebudget.tracing.replay import Running, operator
+from edgebudget.tracing.rules import REFS, reach
 from edgebudget.tracing.templates import (
     Call,
     Template,
@@ -26,14 +27,14 @@ from edgebudget.tracing.templates import (
     retyped_metas,
     typed,
 )
-from edgebudget.tracing.values import name_of
+from edgebudget.tracing.written import written
 
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
+_NUMBERS = frozenset({int, float, bool})
 
 
 _TEMPLATES: dict[tuple[object, ...], Template] = {}
 _FORMS: dict[tuple[object, ...] | None, Template] = {}  # one template of each form
-_OPERATORS: dict[str, Operator] = {}
 
 
 def decompose(graph: TracedGraph, floating_dtype: str = "float32") -> TracedGraph:
@@ -47,32 +48,48 @@ def decompose(graph: TracedGraph, floating_dtype: str = "float32") -> TracedGrap
     return _Decomposer(graph, floating_dtype).run()
 
 
+class _Made(NamedTuple):
+    """A call of a template over the values of one graph; `values` has them by their numbers in the template."""
+
+    call: Call
+    inputs: Sequence[int]
+    outputs: Sequence[int]
+    values: Mapping[int, int]
+    module: str
+
+
 class _Decomposer:
     def __init__(self, graph: TracedGraph, floating_dtype: str) -> None:
         self._graph = graph
         self._floating = floating_dtype
-        self._engine = Engine()
+        self._modes = ExitStack()
+        self._made_engine: Engine | None = None
         self._values: list[Meta] = []
-        self._calls: list[Call] = []
+        self._calls: list[_Made] = []
         self._roots: dict[int, tuple[int, TensorSpec]] = {}  # value, to the storage it stands in and its spec
         self._constants: list[int] = []
         self._value_of: dict[int, int] = {}  # tensor of the trace, to value
         self._shared: dict[tuple[object, ...], int] = {}
-        self._live = _written_through_views(graph)  # storages whose tensors stay functional tensors
-        self._outer: dict[int, Tensor] = {}  # tensor of the trace, to functional tensor
-        self._inner: dict[int, int] = {}  # id of a fake tensor, to value
-        self._keep: list[object] = []
+        self._groups = _groups(graph, self._engine)
+        self._entered: list[int] = []  # tensors from before the forward that stand in a group
         self._module = ""  # of the operator at hand
         self._written: dict[int, int] = {}  # storage from before the forward, to the value written to it last
 
     def run(self) -> TracedGraph:
-        with self._engine.entered():
+        with self._modes:
             for op in self._graph.ops:
                 self._replay(op)
-            outputs = tuple(self._value(t) for t in self._graph.outputs)
+            outputs = tuple([self._value(t) for t in self._graph.outputs])
             self._write_back()
-        inputs = tuple(self._value(t) for t in self._graph.inputs)
+        inputs = tuple([self._value(t) for t in self._graph.inputs])
         return self._finish(inputs, outputs)
+
+    def _engine(self) -> Engine:
+        """Return the modes of export, entered when they are first needed: most models need none."""
+        if self._made_engine is None:
+            self._made_engine = Engine()
+            self._modes.enter_context(self._made_engine.entered())
+        return self._made_engine
 
     # ---- values
 
@@ -88,11 +105,11 @@ class _Decomposer:
 
     def _value(self, tensor: int) -> int:
         """Return the value of a tensor of the trace; one that no operator made is a weight, an input or a constant."""
-        if tensor in self._outer:
-            mark = len(self._engine.recorder.calls)
-            inner = self._engine.unwrap(self._outer[tensor])  # which may regenerate views of what was written
-            self._write_down(mark)
-            return self._value_of_inner(inner)
+        group = self._groups.get(self._graph.tensors[tensor].storage) if self._groups else None
+        if group is not None and tensor in group.positions:
+            template = group.read(group.positions[tensor])
+            self._write_down(template, group.values)
+            return group.values[template.outputs[0]]
         value = self._value_of.get(tensor)
         if value is None:
             spec = self._graph.tensors[tensor]
@@ -111,210 +128,163 @@ class _Decomposer:
         """Return the copy that export makes of a tensor which Python made from data while the model ran."""
         meta = self._values[constant]
         copy = self._new(meta)
-        self._calls.append(
-            Call("aten.clone.default", (Ref(constant),), (), (constant,), (copy,), (meta,), self._module)
-        )
+        clone = Call("aten.clone.default", (Ref(0),), (), (0,), (1,), (meta,))
+        self._calls.append(_Made(clone, (constant,), (copy,), {0: constant, 1: copy}, self._module))
         return copy
-
-    def _value_of_inner(self, inner: Tensor) -> int:
-        value = self._inner.get(id(inner))
-        if value is None:
-            value = self._inner[id(inner)] = self._new(_meta(inner))
-            self._constants.append(value)
-            self._keep.append(inner)
-        return value
 
     # ---- operators
 
     def _replay(self, op: Op) -> None:
         self._module = op.module
-        storages = {self._graph.tensors[t].storage for t in (*op.inputs, *op.outputs)}
-        if self._live and not self._live.isdisjoint(storages):
-            self._replay_live(op)
+        entered = self._group_of(op.inputs) if self._groups else None
+        if entered is not None:
+            self._replay_in(entered, op)
             return
-        arguments = list(dict.fromkeys([self._value(t) for t in op.inputs]))
-        local = {value: i for i, value in enumerate(arguments)}
+        positions: dict[int, Ref] = {}
+        local: dict[int, Ref] = {}
+        for tensor in op.inputs:
+            value = self._value(tensor)
+            if value not in positions:
+                positions[value] = Ref(len(positions))
+            local[tensor] = positions[value]
+        arguments = list(positions)
         args = tuple([self._localise(arg, local) for arg in op.args])
         kwargs = tuple([(name, self._localise(arg, local)) for name, arg in op.kwargs])
         metas = tuple([self._values[value] for value in arguments])
-        constants = (typed(args), typed(kwargs))
-        key = (op.target, constants, metas)
+        key = (op.target, args, kwargs, metas, _kinds(args), _kinds(kwargs))
         template = _TEMPLATES.get(key)
         if template is None:
-            form = form_of(op.target, constants, metas)
-            template = self._derived(op, constants, metas, form) or self._learn(op, args, kwargs, metas)
+            form = form_of(op.target, (typed(args), typed(kwargs)), metas)
+            shapes = [self._graph.tensors[t].shape for t in op.outputs]
+            template = (
+                written(op.target, args, kwargs, metas, shapes)
+                or self._derived(op, args, kwargs, metas, form)
+                or Running(self._engine()).run(op, self._graph.name, args, kwargs, metas)
+            )
             if len(_TEMPLATES) < _MAX_TEMPLATES:
                 _TEMPLATES[key] = template
                 _FORMS.setdefault(form, template)
-        self._instantiate(op, template, arguments)
+        begun = self._group_of(op.outputs) if self._groups else None
+        if begun is not None and _makes_views(template):
+            self._replay_in(begun, op)
+        else:  # what it makes enters its group when something else is done to it
+            self._instantiate(op, template, arguments)
 
     def _derived(
-        self, op: Op, constants: tuple[object, ...], metas: tuple[Meta, ...], form: tuple[object, ...] | None
+        self,
+        op: Op,
+        args: tuple[Arg, ...],
+        kwargs: tuple[tuple[str, Arg], ...],
+        metas: tuple[Meta, ...],
+        form: tuple[object, ...] | None,
     ) -> Template | None:
         """Return what `op` becomes from what was learned of one of other sizes, or of the same in float32."""
         known = _FORMS.get(form) if form else None
         found = resized(known, self._graph.tensors[op.outputs[0]].shape) if known else None
         is_mixed = "float32" in [meta.dtype for meta in metas]  # also so where all are float32, as they were learned
         if found is None and not is_mixed and keeps_type(op.target):
-            known = _TEMPLATES.get((op.target, constants, retyped_metas(metas, self._floating, "float32")))
+            in_float32 = retyped_metas(metas, self._floating, "float32")
+            known = _TEMPLATES.get((op.target, args, kwargs, in_float32, _kinds(args), _kinds(kwargs)))
             found = retyped(known, "float32", self._floating) if known else None
         return found
 
-    def _localise(self, arg: Arg, local: Mapping[int, int]) -> Arg:
+    def _localise(self, arg: Arg, local: Mapping[int, Ref]) -> Arg:
         if isinstance(arg, Ref):
-            return Ref(local[self._value(int(arg))])
+            return local[arg]
         if isinstance(arg, tuple):
             return tuple([self._localise(item, local) for item in arg])
         return self._dtype(arg) if isinstance(arg, str) else arg
 
-    def _learn(
-        self, op: Op, args: tuple[Arg, ...], kwargs: tuple[tuple[str, Arg], ...], metas: tuple[Meta, ...]
-    ) -> Template:
-        """Run `op` once on tensors of its own and return what was recorded."""
-        engine, recorder = self._engine, self._engine.recorder
-        inner = [engine.make(meta) for meta in metas]
-        outer = [engine.wrap(tensor) for tensor in inner]
-        mark = len(recorder.calls)
-        results = self._run(op, [_rebuild(a, outer) for a in args], {k: _rebuild(a, outer) for k, a in kwargs})
-        new = [engine.unwrap(tensor) for tensor in outer]
-        outputs = [engine.unwrap(result) for result in results]
-        recorded = recorder.calls[mark:]
-        del recorder.calls[mark:]
-        numbers = {id(tensor): i for i, tensor in enumerate(inner)}
-        count = len(inner)
-        calls: list[Call] = []
-        constants: list[tuple[int, Meta]] = []
-
-        def number(tensor: Tensor) -> int:
-            nonlocal count
-            tensor = recorder.canonical(tensor)
-            if id(tensor) not in numbers:
-                numbers[id(tensor)] = count
-                constants.append((count, _meta(tensor)))
-                count += 1
-            return numbers[id(tensor)]
-
-        for func, call_args, call_kwargs, made in recorded:
-            as_args = tuple(_describe(arg, number) for arg in call_args)
-            as_kwargs = tuple((name, _describe(arg, number)) for name, arg in call_kwargs.items())
-            made_numbers = []
-            for tensor in made:
-                numbers[id(tensor)] = count
-                made_numbers.append(count)
-                count += 1
-            calls.append(
-                Call(
-                    name_of(func),
-                    as_args,
-                    as_kwargs,
-                    tuple(_refs((as_args, tuple(arg for _, arg in as_kwargs)))),
-                    tuple(made_numbers),
-                    tuple(_meta(tensor) for tensor in made),
-                )
-            )
-        rebound = tuple((i, number(t)) for i, t in enumerate(new) if t is not inner[i])
-        template = Template(len(inner), tuple(calls), tuple(number(t) for t in outputs), rebound, tuple(constants))
-        return template
-
-    def _run(self, op: Op, args: list[object], kwargs: dict[str, object]) -> list[Tensor]:
-        try:
-            result = _operator(op.target)(*args, **kwargs)
-        except Exception as failure:
-            text = " ".join(str(failure).split())[:300]
-            raise TraceError(
-                f"{self._graph.name}: {op.target} in '{op.module}' cannot be decomposed: "
-                f"{type(failure).__name__}: {text}",
-                "Estimate the model with a runtime that needs no decomposed graph, such as pytorch.",
-            ) from failure
-        results = [result] if isinstance(result, Tensor) else [x for x in tree_leaves(result) if isinstance(x, Tensor)]
-        if len(results) != len(op.outputs):
-            raise TraceError(
-                f"{self._graph.name}: {op.target} in '{op.module}' gave {len(results)} tensors when decomposed, "
-                f"and {len(op.outputs)} when traced."
-            )
-        return results
-
     def _instantiate(self, op: Op, template: Template, arguments: list[int]) -> None:
         values = dict(enumerate(arguments))
+        self._write_down(template, values)
+        self._rebind(op, arguments, template, values)
+        for tensor, number in zip(op.outputs, template.outputs, strict=True):
+            self._value_of[tensor] = values[number]
+
+    def _write_down(self, template: Template, values: dict[int, int]) -> None:
+        """Add the calls of a template. `values` has those that its numbers stand for, and those that it makes after."""
         for number, meta in template.constants:
             values[number] = self._new(meta)
             self._constants.append(values[number])
+        made = self._values
         for call in template.calls:
-            for number, meta in zip(call.outputs, call.metas, strict=True):
-                values[number] = self._new(meta)
-            self._calls.append(_renumbered(call, values, op.module))
+            first = len(made)
+            made += call.metas
+            outputs = range(first, len(made))
+            values.update(zip(call.outputs, outputs, strict=True))
+            inputs = [values[number] for number in call.inputs]
+            self._calls.append(_Made(call, inputs, outputs, values, self._module))
+
+    def _rebind(self, op: Op, arguments: Sequence[int], template: Template, values: Mapping[int, int]) -> None:
+        """Have the tensors that `op` wrote to stand for what it wrote."""
         for argument, number in template.rebound:
             old, new = arguments[argument], values[number]
             for tensor in op.inputs:
                 if self._value_of.get(tensor) == old:
                     self._value_of[tensor] = new
                     self._written[self._graph.tensors[tensor].storage] = new
+
+    # ---- storages that are written through views
+
+    def _group_of(self, tensors: Sequence[int]) -> Group | None:
+        """Return the group that one of the trace's `tensors` belongs to."""
+        specs, groups = self._graph.tensors, self._groups
+        return next((groups[storage] for t in tensors if (storage := specs[t].storage) in groups), None)
+
+    def _replay_in(self, group: Group, op: Op) -> None:
+        """Replay `op` where functionalisation keeps track of who views what."""
+        tensors, groups = self._graph.tensors, self._groups
+        arguments: list[int] = []
+        local: dict[int, Ref] = {}
+        entering = []
+        for tensor in dict.fromkeys(op.inputs):
+            if tensor in group.positions:
+                local[tensor] = Ref(~group.positions[tensor])
+            else:
+                if tensors[tensor].storage in groups:
+                    entering.append((len(arguments), tensor))
+                local[tensor] = Ref(len(arguments))
+                arguments.append(self._value(tensor))
+        staying = [(i, t) for i, t in enumerate(op.outputs) if tensors[t].storage in groups]
+        template = group.run(
+            op,
+            tuple([self._localise(arg, local) for arg in op.args]),
+            tuple([(name, self._localise(arg, local)) for name, arg in op.kwargs]),
+            tuple([self._values[value] for value in arguments]),
+            tuple([i for i, _ in entering]),
+            tuple([i for i, _ in staying]),
+        )
+        for _, tensor in (*entering, *staying):
+            group.stay(tensor)
+        self._entered += [tensor for _, tensor in entering]
+        values = group.values
+        values.update(enumerate(arguments, len(values)))
+        self._write_down(template, values)
+        self._rebind(op, arguments, template, values)
         for tensor, number in zip(op.outputs, template.outputs, strict=True):
-            self._value_of[tensor] = values[number]
-
-    def _replay_live(self, op: Op) -> None:
-        """Run `op` on tensors that stay: functionalisation keeps track of who views what."""
-        recorder = self._engine.recorder
-
-        def outer(arg: Arg) -> object:
-            if isinstance(arg, Ref):
-                return self._outer_of(int(arg))
-            if isinstance(arg, tuple):
-                return [outer(item) for item in arg]
-            return _constant(self._dtype(arg)) if isinstance(arg, str) else arg
-
-        args, kwargs = [outer(arg) for arg in op.args], {name: outer(arg) for name, arg in op.kwargs}
-        mark = len(recorder.calls)
-        results = self._run(op, args, kwargs)
-        for tensor, result in zip(op.outputs, results, strict=True):
-            self._outer[tensor] = result
-        self._write_down(mark)
-
-    def _outer_of(self, tensor: int) -> Tensor:
-        if tensor not in self._outer:
-            value = self._value(tensor)
-            inner = self._engine.make(self._values[value])
-            self._inner[id(inner)] = value
-            self._keep.append(inner)
-            self._outer[tensor] = self._engine.wrap(inner)
-        return self._outer[tensor]
-
-    def _write_down(self, mark: int) -> None:
-        recorder = self._engine.recorder
-
-        def value(tensor: Tensor) -> int:
-            return self._value_of_inner(recorder.canonical(tensor))
-
-        for func, args, kwargs, made in recorder.calls[mark:]:
-            as_args = tuple(_describe(arg, value) for arg in args)
-            as_kwargs = tuple((name, _describe(arg, value)) for name, arg in kwargs.items())
-            outputs = []
-            for tensor in made:
-                self._inner[id(tensor)] = self._new(_meta(tensor))
-                self._keep.append(tensor)
-                outputs.append(self._inner[id(tensor)])
-            inputs = tuple(_refs((as_args, tuple(arg for _, arg in as_kwargs))))
-            metas = tuple(self._values[i] for i in outputs)
-            self._calls.append(Call(name_of(func), as_args, as_kwargs, inputs, tuple(outputs), metas, self._module))
-        del recorder.calls[mark:]
+            if number >= 0:
+                self._value_of[tensor] = values[number]
 
     def _write_back(self) -> None:
         """Copy what was written to weights, buffers and inputs back into them, after all else, as export does."""
         roots = {storage: value for value, (storage, _) in reversed(self._roots.items())}
-        for tensor in list(self._outer):
-            spec = self._graph.tensors[tensor]
-            if spec.storage in self._live and self._roots.get(self._value_of.get(tensor, -1)):
-                self._written[spec.storage] = self._value(tensor)
+        for tensor in self._entered:
+            if self._value_of[tensor] in self._roots:
+                self._written[self._graph.tensors[tensor].storage] = self._value(tensor)
         for storage, value in self._written.items():
             root = roots.get(storage)
             if root is not None and root != value and self._graph.storages[storage].role is not Role.ACTIVATION:
-                self._calls.append(Call("aten.copy_.default", (Ref(root), Ref(value)), (), (root, value), (), (), ""))
+                copy = Call("aten.copy_.default", (Ref(0), Ref(1)), (), (0, 1), (), ())
+                self._calls.append(_Made(copy, (root, value), (), {0: root, 1: value}, ""))
 
     # ---- the new graph
 
     def _finish(self, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> TracedGraph:
         calls = _without_dead(self._calls, outputs)
         end = len(calls)
+        if len(REFS) < len(self._values):
+            reach(len(self._values))
         kept = [s for s in self._graph.storages if s.role is not Role.ACTIVATION]
         place = {s.id: i for i, s in enumerate(kept)}
         storages = [_moved(s, i, end, self._dtype) for i, s in enumerate(kept)]
@@ -322,8 +292,8 @@ class _Decomposer:
         tensor_of: dict[int, int] = {}
         last: dict[int, int] = dict.fromkeys(outputs, end)
         for index, call in enumerate(calls):
-            for value in call.inputs:
-                last[value] = max(last.get(value, 0), index)
+            last.update(dict.fromkeys(call.inputs, index))
+        last.update(dict.fromkeys(outputs, end))
 
         def add(value: int, storage: int, offset: int = 0) -> None:
             meta = self._values[value]
@@ -331,13 +301,14 @@ class _Decomposer:
             tensors.append(TensorSpec(len(tensors), meta.shape, meta.stride, meta.dtype, storage, offset))
 
         def add_storage(value: int, role: Role, name: str, born: int) -> None:
-            meta = self._values[value]
-            spec = TensorSpec(0, meta.shape, meta.stride, meta.dtype, 0)
-            dies = last.get(value, born)
-            storages.append(Storage(len(storages), spec.nbytes, meta.dtype, role, name, born, dies))
-            add(value, len(storages) - 1)
+            shape, stride, dtype = self._values[value]
+            number, storage = len(tensors), len(storages)
+            spec = TensorSpec(number, shape, stride, dtype, storage)
+            tensor_of[value] = number
+            tensors.append(spec)
+            storages.append(Storage(storage, spec.nbytes, dtype, role, name, born, last.get(value, born)))
 
-        used = {value for call in calls for value in call.inputs} | set(inputs) | set(outputs)
+        used = {*last, *inputs}
         for value, (storage, spec) in self._roots.items():
             if value in used and storage in place:
                 add(value, place[storage], spec.offset)
@@ -353,17 +324,18 @@ class _Decomposer:
             self._graph,
             storages=tuple(storages),
             tensors=tuple(tensors),
-            ops=tuple(
-                [
-                    Op(index, call.target, call.module, call.args, call.kwargs, call.inputs, call.outputs)
-                    for index, call in enumerate([_renumbered(call, tensor_of, call.module) for call in calls])
-                ]
-            ),
+            ops=tuple([_operation(index, call, tensor_of) for index, call in enumerate(calls)]),
             inputs=tuple(tensor_of[value] for value in inputs),
             outputs=tuple(tensor_of[value] for value in outputs),
             parameters=_replaced(self._graph.parameters, place),
             buffers=_replaced(self._graph.buffers, place),
         )
+
+
+def _kinds(args: tuple[object, ...]) -> tuple[object, ...]:
+    """Return what sets 1, 1.0, True and the second tensor apart, which are equal."""
+    kinds: tuple[object, ...] = tuple(map(type, args))
+    return (*kinds, *[_kinds(arg) for arg in args if isinstance(arg, tuple)]) if tuple in kinds else kinds
 
 
 def _moved(storage: Storage, index: int, end: int, dtype: Callable[[str], str]) -> Storage:
@@ -377,7 +349,7 @@ def _replaced(names: Mapping[str, tuple[int, ...]], place: Mapping[int, int]) ->
     return {name: tuple(place[s] for s in storages) for name, storages in names.items()}
 
 
-def _without_dead(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
+def _without_dead(calls: Sequence[_Made], outputs: Sequence[int]) -> list[_Made]:
     """Return the calls that `outputs` depend on: core ATen is functional, so nothing else has an effect."""
     needed = set(outputs)
     kept = []
@@ -386,6 +358,31 @@ def _without_dead(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
             needed.update(call.inputs)
             kept.append(call)
     return kept[::-1]
+
+
+def _groups(graph: TracedGraph, engine: Callable[[], Engine]) -> dict[int, Group]:
+    """Return the groups of the storages that are written through views: those that an operator touches together."""
+    groups: dict[int, Group] = {}
+    written = _written_through_views(graph)
+    together = {storage: {storage} for storage in written}
+    for op in graph.ops if written else ():
+        touched = {graph.tensors[t].storage for t in (*op.inputs, *op.outputs)} & written
+        joined = set().union(*[together[storage] for storage in touched])
+        together.update(dict.fromkeys(joined, joined))
+    for joined in together.values():
+        if groups.keys().isdisjoint(joined):
+            groups.update(dict.fromkeys(joined, Group(engine, graph.name)))
+    return groups
+
+
+def _makes_views(template: Template) -> bool:
+    """Whether a result is a view of what was made on the way to it: what is written to it reaches that too."""
+    views = {number for call in template.calls if operator(call.target).is_view for number in call.outputs}
+    return not views.isdisjoint(template.outputs)
+
+
+def _drops_nothing(op: Op) -> bool:
+    return op.target == "aten.dropout_.default" and op.args[2:] == (False,)
 
 
 def _written_through_views(graph: TracedGraph) -> frozenset[int]:
@@ -404,7 +401,7 @@ def _written_through_views(graph: TracedGraph) -> frozenset[int]:
         by_storage.setdefault(spec.storage, []).append(spec.id)
     for op in graph.ops:
         own = {graph.tensors[t].storage: t for t in op.inputs}
-        mutable = _operator(op.target)._schema.is_mutable
+        mutable = operator(op.target)._schema.is_mutable and not _drops_nothing(op)
         for t in op.outputs:
             storage = graph.tensors[t].storage
             if storage not in own:
@@ -421,79 +418,25 @@ def _written_through_views(graph: TracedGraph) -> frozenset[int]:
     return frozenset(written)
 
 
-# ---- arguments
-
-
-def _operator(target: str) -> Operator:
-    """Return the operator called `aten.conv2d.default`."""
-    operator = _OPERATORS.get(target)
-    if operator is None:
-        namespace, name, overload = target.split(".")
-        try:
-            operator = getattr(getattr(getattr(torch.ops, namespace), name), overload)
-        except AttributeError:
-            raise TraceError(
-                f"The operator {target} is not registered in this process.", "Import the package that defines it."
-            ) from None
-        _OPERATORS[target] = operator
-    return operator
-
-
-def _meta(tensor: Tensor) -> Meta:
-    return Meta(tuple(int(n) for n in tensor.shape), tuple(int(n) for n in tensor.stride()), name_of(tensor.dtype))
-
-
-def _constant(text: str) -> object:
-    """Return torch's own object behind a name in the graph: `float32`, `strided`, `contiguous_format`, `cpu`."""
-    if text in ("cpu", "meta") or text.startswith(("cuda", "mps", "cpu:")):
-        return torch.device("cpu")
-    value = getattr(torch, text, None)
-    return value if isinstance(value, torch.dtype | torch.layout | torch.memory_format) else text
-
-
-def _rebuild(arg: Arg, tensors: Sequence[Tensor]) -> object:
-    if isinstance(arg, Ref):
-        return tensors[int(arg)]
-    if isinstance(arg, tuple):
-        return [_rebuild(item, tensors) for item in arg]
-    return _constant(arg) if isinstance(arg, str) else arg
-
-
-def _describe(arg: object, number: Callable[[Tensor], int]) -> Arg:
-    if isinstance(arg, Tensor):
-        return Ref(number(arg))
-    if isinstance(arg, list | tuple):
-        return tuple(_describe(item, number) for item in arg)
-    if arg is None or isinstance(arg, bool | int | float | complex | str):
-        return arg
-    return name_of(arg)
-
-
-def _renumber(arg: Arg, numbers: Mapping[int, int]) -> Arg:
-    if isinstance(arg, Ref):
-        return Ref(numbers[arg])
-    if isinstance(arg, tuple):
-        return tuple([_renumber(item, numbers) if isinstance(item, (Ref, tuple)) else item for item in arg])
-    return arg
-
-
-def _renumbered(call: Call, numbers: Mapping[int, int], module: str) -> Call:
-    """Return `call` over the values that `numbers` has for its own, as run by `module`."""
-    target, args, kwargs, inputs, outputs, metas, _ = call
-    return Call(
-        target,
-        tuple([_renumber(arg, numbers) for arg in args]),
-        tuple([(name, _renumber(arg, numbers)) for name, arg in kwargs]),
-        tuple([numbers[i] for i in inputs]),
-        tuple([numbers[i] for i in outputs]),
-        metas,
+def _operation(index: int, made: _Made, tensor_of: Mapping[int, int]) -> Op:
+    """Return a call as an operator over tensors."""
+    call, inputs, outputs, values, module = made
+    refs = {number: REFS[tensor_of[values[number]]] for number in call.inputs}
+    return Op(
+        index,
+        call.target,
         module,
+        tuple([_placed(arg, refs) for arg in call.args]),
+        tuple([(name, _placed(arg, refs)) for name, arg in call.kwargs]) if call.kwargs else (),
+        tuple([tensor_of[value] for value in inputs]),
+        tuple([tensor_of[value] for value in outputs]),
     )
 
 
-def _refs(arg: Arg) -> Iterator[int]:
+def _placed(arg: Arg, refs: Mapping[int, Ref]) -> Arg:
+    """Return an argument with the references that `refs` has in the place of its own."""
     if isinstance(arg, Ref):
-        yield int(arg)
-    elif isinstance(arg, tuple):
-        for item in arg:
-            yield from _refs(item)
+        return refs[arg]
+    if isinstance(arg, tuple) and not _NUMBERS.issuperset(map(type, arg)):
+        return tuple([_placed(item, refs) for item in arg])
+    return arg

@@ -40,9 +40,10 @@ _BLIND = frozenset({
 """Operators whose decomposition asks for ranks and types, never for sizes (torch/_decomp/decompositions.py)."""
 _KEEPING = _BLIND - {"silu", "hardswish", "hardsigmoid"} | {
     "linear", "layer_norm", "reshape", "view", "flatten", "adaptive_avg_pool2d", "matmul", "permute", "transpose",
-    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "pad", "chunk", "roll",
+    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "chunk", "roll",
 }  # fmt: skip
-"""Operators that become the same in half precision: none of them computes in float32 in between."""
+"""Operators that become the same in half precision: none of them computes in float32 in between, as padding does that
+reflects."""
 _EMPTY = (0,)
 
 
@@ -59,7 +60,7 @@ def form_of(target: str, constants: tuple[object, ...], arguments: tuple[Meta, .
     None where sizes may decide what it becomes: it is not one of those known to be blind to them, or its arguments do
     not all lie in row-major order without empty dimensions.
     """
-    if target.split(".")[1].removesuffix("_") not in _BLIND or not all(_is_plain(meta) for meta in arguments):
+    if target.split(".")[1].removesuffix("_") not in _BLIND or not all(is_plain(meta) for meta in arguments):
         return None
     return target, constants, tuple([(len(meta.shape), meta.dtype) for meta in arguments])
 
@@ -73,9 +74,9 @@ def resized(template: Template, result: tuple[int, ...]) -> Template | None:
     if template.constants or len(template.outputs) != 1 or template.outputs[0] not in learned:
         return None
     was = learned[template.outputs[0]].shape
-    if not all(meta.shape == _EMPTY or (meta.shape == was and _is_plain(meta)) for meta in learned.values()):
+    if not all(meta.shape == _EMPTY or (meta.shape == was and is_plain(meta)) for meta in learned.values()):
         return None
-    stride = _row_major(result)
+    stride = row_major(result)
     calls = [
         call._replace(
             metas=tuple([meta if meta.shape == _EMPTY else Meta(result, stride, meta.dtype) for meta in call.metas])
@@ -107,11 +108,11 @@ def retyped_metas(metas: tuple[Meta, ...], old: str, new: str) -> tuple[Meta, ..
     return tuple([Meta(meta.shape, meta.stride, new) if meta.dtype == old else meta for meta in metas])
 
 
-def _is_plain(meta: Meta) -> bool:
-    return meta.stride == _row_major(meta.shape) and prod(meta.shape) > 0
+def is_plain(meta: Meta) -> bool:
+    return meta.stride == row_major(meta.shape) and prod(meta.shape) > 0
 
 
-def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     strides, step = [0] * len(shape), 1
     for d in range(len(shape) - 1, -1, -1):
         strides[d] = step
