@@ -101,8 +101,14 @@ def _silu(low: Lowering, node: Node) -> None:
     low.emit(node, "mul", [source, gate], node.outputs[0])
 
 
-def _scalar(low: Lowering) -> int:
-    """Return the constant that a Python number becomes (ScalarToTensorPass)."""
+def _scalar(low: Lowering, number: Arg) -> int:
+    """Return the constant that a Python number becomes (exir/passes/scalar_to_tensor_pass.py).
+
+    A whole one becomes an integer, which a portable operator makes floating-point whenever the program runs
+    (exir/passes/remove_mixed_type_operators.py).
+    """
+    if isinstance(number, int):
+        low.g.casts = True
     value = low.g.add((), "float32")
     low.g.constant[value] = True
     return value
@@ -111,13 +117,14 @@ def _scalar(low: Lowering) -> int:
 def _binary(low: Lowering, node: Node) -> None:
     inputs = [low.at(i) for i in node.inputs]
     if len(inputs) == 1:
-        inputs.append(_scalar(low))
+        inputs.append(_scalar(low, node.arg(1, "other")))
     low.emit(node, "sub" if node.name == "rsub" else node.name, inputs, node.outputs[0])
 
 
 def _addcmul(low: Lowering, node: Node) -> None:
-    """`addcmul(a, b, c)`: a product, and a sum."""
+    """`addcmul(a, b, c)`: a product, which a number multiplies that is the whole 1 unless it is given, and a sum."""
     base, left, right = (low.at(i) for i in node.inputs[:3])
+    low.g.casts |= isinstance(node.arg(3, "value", 1), int)
     product = low.step(node, "mul", [left, right], low.g.shapes[node.outputs[0]])
     low.emit(node, "add", [base, product], node.outputs[0])
 
@@ -140,10 +147,10 @@ def _vector_norm(low: Lowering, node: Node) -> None:
 def _hardsigmoid(low: Lowering, node: Node) -> None:
     source = low.at(node.inputs[0])
     shape = low.g.shapes[source]
-    shifted = low.step(node, "add", [source, _scalar(low)], shape)
+    shifted = low.step(node, "add", [source, _scalar(low, 3)], shape)
     low_clamped = low.step(node, "clamp", [shifted], shape)
     clamped = low.step(node, "clamp", [low_clamped], shape)
-    low.emit(node, "div", [clamped, _scalar(low)], node.outputs[0])
+    low.emit(node, "div", [clamped, _scalar(low, 6)], node.outputs[0])
 
 
 def _softplus_tanh(low: Lowering, node: Node) -> None:  # mish

@@ -43,6 +43,7 @@ class EdgeGraph:
     inputs: tuple[int, ...] = ()
     outputs: list[int] = field(default_factory=list)
     unmodelled: set[str] = field(default_factory=set)
+    casts: bool = False  # whether a portable operator makes whole numbers in the model's code floating-point
     alias: dict[int, int] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()  # `outputs`
     readers: dict[int, list[EdgeOp]] = field(default_factory=dict)
