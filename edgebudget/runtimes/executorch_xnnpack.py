@@ -58,9 +58,9 @@ lie within 0.03 MB of the code that loading touches, 0.07 of peaks while loading
 system places libraries is chance. `VmHWM` was 0.12 to 0.29 MB under what the page tables had at six peaks while loading
 (Linux 6.18, two processors)."""
 
-ARM_PAGES = _Pages(5_460_000, 0, 0, 300_000, 120_000, 0, 134_000)
-"""The same on 64-bit Arm Linux (Debian 13, pages of 4 KiB), of 84 programs: 4.9 and 0.60 MB, then within 0.10 and 0.7
-MB."""
+ARM_PAGES = _Pages(5_450_000, 190_000, 160_000, 310_000, 70_000, 160_000, 120_000)
+"""The same on 64-bit Arm Linux (Debian 13, Linux 6.12, pages of 4 KiB, none huge), of 82 programs: 4.85 and 0.60 MB, and
+in the median within 0.02, 0.05 and 0.06 MB."""
 
 METHOD_BYTES = 4000
 """What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its
