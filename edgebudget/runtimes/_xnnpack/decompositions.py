@@ -129,17 +129,21 @@ def _addcmul(low: Lowering, node: Node) -> None:
     low.emit(node, "add", [base, product], node.outputs[0])
 
 
+def _is_square(exponent: Arg) -> int:
+    """Whether XNNPACK takes a power: the whole number 2, not 2.0."""
+    return int(isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2)
+
+
 def _pow(low: Lowering, node: Node) -> None:
     """`params`: whether it is the square that XNNPACK takes."""
-    exponent = node.arg(1, "exponent")
-    square = isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2
-    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (int(square),))
+    square = _is_square(node.arg(1, "exponent"))
+    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (square,))
 
 
 def _vector_norm(low: Lowering, node: Node) -> None:
     """Powers, their sum, and its root."""
     source, output = low.at(node.inputs[0]), node.outputs[0]
-    powers = low.step(node, "pow", [source], low.g.shapes[source], (0,))
+    powers = low.step(node, "pow", [source], low.g.shapes[source], (_is_square(node.arg(1, "ord", 2)),))
     total = low.step(node, "sum", [powers], low.g.shapes[output])
     low.emit(node, "pow", [total], output, (0,))
 
