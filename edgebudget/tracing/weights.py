@@ -72,46 +72,47 @@ class WeightsOnMeta:
 
     def _read(self, modules: Mapping[str, nn.Module]) -> list[Own]:
         """Make all weights known to the recorder, and return those of each of `modules`. One loop: it is hot."""
-        recorder, known, swap = self._recorder, self._blocks, self._swap
+        recorder, swap = self._recorder, self._swap
         tensors, blocks = recorder.tensors, recorder.blocks
+        block_of, form_known = self._blocks.setdefault, FORMS.get
+        value, unmet = len(tensors), len(blocks)
         owns: list[Own] = []
         for path, module in modules.items():
             attributes = module.__dict__
             own = Own(recorder, path, module.__class__, swap)
             owns.append(own)
-            refs, signatures = own.refs, own.signatures
-            for role, weights, storages in (
-                (_PARAMETER, attributes["_parameters"], self.parameters),
-                (_BUFFER, attributes["_buffers"], self.buffers),
-            ):
+            for role, weights in ((_PARAMETER, attributes["_parameters"]), (_BUFFER, attributes["_buffers"])):
                 if not weights:
                     continue
+                prefix = f"{path}." if path else ""
+                storages = self.parameters if role is _PARAMETER else self.buffers
                 transient = attributes["_non_persistent_buffers_set"] if role is _BUFFER else ()
+                refs, signatures = own.refs, own.signatures
                 for name, weight in weights.items():
                     if weight is None:
                         signatures.append(0)
                         continue
-                    dotted = f"{path}.{name}" if path else name
-                    if weight.layout is not _STRIDED or weight.dtype not in _DTYPES:
+                    dotted, dtype = prefix + name, weight.dtype
+                    if weight.layout is not _STRIDED or dtype not in _DTYPES:
                         twin = self._read_sparse(weight, role, dotted, name not in transient)
                         own.sparse = {**own.sparse, name: twin}
+                        value, unmet = len(tensors), len(blocks)
                         continue
                     storage = weight.untyped_storage()
-                    address = storage._cdata
-                    key = (weight.shape, weight.stride(), weight.dtype, False)
-                    signature, shape, stride, _, dtype = FORMS.get(key) or form_of(*key)
-                    block = known.get(address)
-                    if block is None:
-                        block = known[address] = len(blocks)
+                    key = (weight.shape, weight.stride(), dtype, False)
+                    signature, shape, stride, _, dtype_name = form_known(key) or form_of(*key)
+                    block = block_of(storage._cdata, unmet)
+                    if block == unmet:
+                        unmet += 1
                         saved = name not in transient
-                        blocks.append((storage.nbytes(), dtype, role, dotted, -1, saved, weight.requires_grad))
-                    value = len(tensors)
-                    tensors.append(_new(TensorSpec, (value, shape, stride, dtype, block, weight.storage_offset())))
+                        blocks.append((storage.nbytes(), dtype_name, role, dotted, -1, saved, weight.requires_grad))
+                    tensors.append(_new(TensorSpec, (value, shape, stride, dtype_name, block, weight.storage_offset())))
                     if value >= len(REFS):
                         reach(value)
                     refs.append(REFS[value])
                     signatures.append(signature)
                     storages[dotted] = ALONE[block]
+                    value += 1
         return owns
 
     def _read_sparse(self, weight: Tensor, role: Role, name: str, is_saved: bool) -> Tensor:
