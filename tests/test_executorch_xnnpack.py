@@ -344,3 +344,22 @@ def test_processes_are_those_recorded(
     over_idle = layout.runtime_bytes - idle
     assert layout.load_resident_bytes + over_idle == pytest.approx(load, abs=200_000)
     assert layout.inference_resident_bytes + over_idle == pytest.approx(inference, abs=200_000)
+
+
+def test_parts_of_an_int8_value_leave_as_floats_where_several_delegates_read_them() -> None:
+    # As recorded with deit_tiny_patch16_224: one dequantize node stands before an unbind, in the delegate that made the
+    # value, and what the unbind becomes runs in three delegates.
+    class Attends(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.qkv = torch.nn.Linear(16, 48)
+
+        def forward(self, x: "torch.Tensor") -> "torch.Tensor":
+            q, k, v = self.qkv(x).reshape(1, 8, 3, 1, 16).permute(2, 0, 3, 1, 4).unbind(0)
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v)
+
+    with torch.device("meta"):
+        _, order = steps(trace(Attends().eval(), (torch.empty(1, 8, 16),)), "int8")
+    crossing = [v for step in order for v in step.makes]
+    assert sum(step.delegate >= 0 for step in order) > 2
+    assert all(v >= 0 for v in crossing)
