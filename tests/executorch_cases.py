@@ -316,3 +316,35 @@ PLANNED: dict[str, int | None] = {
     "se": 57632,
     "counter": 64,
 }
+
+WITHOUT_KERNEL = {"gather": "aten.sort.default", "emb_bag": "aten._embedding_bag.default"}
+"""Cases that executorch lowers and plans, and does not load: the operator it has no kernel for."""
+
+PLANNED_WITH_XNNPACK: dict[str, int | None] = {
+    "linear_relu": 160, "cl_conv": 41152, "cl_pool": 19552, "to_cl": 57664, "contig": 41152, "inplace_view": 86512,
+    "inplace_stale": 41168, "setitem": 36944, "mha_weights": 3904, "mha": 6144, "sdpa_mask": 12304, "sdpa_causal":
+    11904, "sdpa_3d": 11904, "sdpa_gqa": 13504, "interp_nearest": 61440, "interp_bilinear": 42352, "interp_bicubic":
+    511728, "interp_area": 15360, "gn": 57696, "in": 57792, "convT": 147552, "conv1d": 4864, "pixel_shuffle": 41152,
+    "maxpool_idx": 21504, "adaptive": 12880, "adaptive_max": None, "split": 24672, "chunk": 57664, "unbind": 28784,
+    "out_view": 160, "out_input": 208, "out_param": None, "out_twice": 160, "unused_in": 40128, "int_add": 160,
+    "int_div": 208, "int_mul_f": 192, "bool": 176, "where": 272, "masked_fill": 336, "const": 288, "arange": 320,
+    "einsum": 480, "einsum2": 1840, "rms": 800, "ln_noaff": 736, "normalize": 256, "prelu": 41152, "acts": 336,
+    "acts2": 240, "emb": 240, "gather": 256, "topk": 144, "cumsum": 128, "var": 240, "roll_flip": 320, "repeat":
+    2368, "unfold": 194464, "grid": 12608, "pad": 30528, "norm": 448, "pow": 336, "minmax": 192, "detach": 464,
+    "dropout": 336, "slicefull": 448, "expand": 352, "half": 160, "rnn": 576, "lstmproj": 1456, "lstmcell": 352,
+    "bn3d": 9600, "bn1d": 128, "emb_bag": 176, "view_chain": 208, "view_const": 288, "cat_empty": 208, "mixed": 176,
+    "mixed0": 144, "sub_rsub": 144, "floor": 144, "stack_mean": 160, "tril": 880, "new_ones": 432, "scatter": 272,
+    "addmm_bcast": 1216, "bilinear": None, "chshuffle": 41152, "movedim": 24640, "tformer": 8256, "ctx_attn": 11904,
+    "complex_slice": 320, "cl_sum": 57664, "se": 41152, "counter": 144,
+}  # fmt: skip
+"""The same where XNNPACK's partitioner took what it takes (`to_edge_transform_and_lower`); None where that fails."""
+
+ESTIMATED_OTHERWISE: dict[str, int] = {
+    "to_cl": 41152, "inplace_view": 86464, "inplace_stale": 41152, "setitem": 28736, "mha_weights": 5824,
+    "sdpa_gqa": 14464, "split": 24640, "unbind": 24640, "out_input": 192, "int_div": 128, "int_mul_f": 128, "where":
+    256, "masked_fill": 320, "arange": 272, "rms": 752, "acts2": 208, "roll_flip": 256, "detach": 320, "dropout":
+    320, "lstmproj": 1840, "emb_bag": 160, "view_chain": 192, "cat_empty": 192, "mixed": 112, "mixed0": 80,
+    "sub_rsub": 128, "stack_mean": 176, "tril": 656, "tformer": 6624, "ctx_attn": 10304, "cl_sum": 41152, "counter":
+    96,
+}  # fmt: skip
+"""Where the estimate of that arena is another one: copies between types and layouts, and writes through views."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, TracedGraph
 from edgebudget.planning import Buffer
+from edgebudget.runtimes._executorch_kernels import without_kernel
 
 _PROMOTED = {"add.Tensor": False, "mul.Tensor": False, "sub.Tensor": False, "minimum.default": False,
              "div.Tensor": True, "div.Tensor_mode": False}  # fmt: skip
@@ -60,8 +61,8 @@ class Step(NamedTuple):
 class Program:
     """What ExecuTorch runs: `specs` by number, `steps` in order, and the numbers of inputs and outputs.
 
-    `mutable` are buffers and inputs of the model that the program writes to. `refused` are operators for which
-    ExecuTorch has no kernel to lower to.
+    `mutable` are buffers and inputs of the model that the program writes to. `refused` are operators that ExecuTorch
+    does not lower, `missing` those that it lowers and has no kernel for when the program is loaded.
     """
 
     specs: tuple[Spec, ...]
@@ -70,6 +71,7 @@ class Program:
     outputs: tuple[int, ...]
     mutable: tuple[int, ...] = ()
     refused: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 class Placed(NamedTuple):
@@ -112,6 +114,12 @@ def _facts(target: str) -> _Facts:
     )
 
 
+def edge_target(target: str) -> str:
+    """Return the operator of the edge dialect for one of core ATen: views become copies."""
+    namespace, name, overload = target.split(".")
+    return f"aten.{name}_copy.{overload}" if namespace == "aten" and _facts(target).is_view else target
+
+
 def returns_list(step: Step) -> bool:
     """Whether the outputs of `step` are one list in its schema."""
     return step.target != "view" and _facts(step.target).list_output
@@ -146,7 +154,15 @@ class _Lowering:
             for step in steps
         ]
         refused = dict.fromkeys(op.target for op in self._graph.ops if not _facts(op.target).lowers)
-        return Program(tuple(self._specs), tuple(steps), inputs, outputs, tuple(self._mutable), tuple(refused))
+        return Program(
+            specs=tuple(self._specs),
+            steps=tuple(steps),
+            inputs=inputs,
+            outputs=outputs,
+            mutable=tuple(self._mutable),
+            refused=tuple(refused),
+            missing=without_kernel(step.target for step in steps),
+        )
 
     def _spec_of(self, tensor: int) -> int:
         if tensor not in self._number:
@@ -162,15 +178,12 @@ class _Lowering:
         return len(self._specs) - 1
 
     def _lower(self, op: Op) -> None:
-        facts = _facts(op.target)
-        target = op.target
+        facts, target = _facts(op.target), op.target
         if target == "aten.copy_.default":
             buffer = self._spec_of(op.inputs[0])
             self._specs[buffer] = self._specs[buffer]._replace(constant=False)
             self._mutable.append(buffer)
-        if facts.is_view and target.startswith("aten."):
-            namespace, name, overload = target.split(".")
-            target = f"{namespace}.{name}_copy.{overload}"
+        target = edge_target(target)
         if target == "aten.slice_copy.Tensor":
             source = self._spec_of(op.inputs[0])
             if self._specs[source].shape == self._graph.tensors[op.outputs[0]].shape:

@@ -1,15 +1,16 @@
 """ExecuTorch with its portable kernels and no delegate: one planned arena, weights read where the file is mapped."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from edgebudget.dtypes import DtypeOption, once_per_option
-from edgebudget.errors import TraceError
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
 from edgebudget.planning.executorch_greedy import executorch_greedy
+from edgebudget.runtimes._core_aten import to_core_aten
 from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
+from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH
 from edgebudget.runtimes._executorch_values import (
     CONSTANT_ALIGNMENT,
     Census,
@@ -77,7 +78,17 @@ class _ExecuTorch:
         refused = planned.program.refused
         if refused:
             return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
+        if planned.program.missing:
+            return without_kernels(planned.program.missing)
         return _layout(planned, target)
+
+
+def without_kernels(missing: Sequence[str]) -> Unsupported:
+    """Return why a program with the operators `missing` does not run."""
+    return Unsupported(
+        f"ExecuTorch lowers the model, and refuses to load it: it has no kernel for {', '.join(missing)}. Replace the "
+        "operator, or bring a kernel of your own and estimate without it."
+    )
 
 
 def _layout(planned: _Planned, target: Target) -> MemoryLayout:
@@ -118,14 +129,7 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
 @once_per_option
 def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
     """Return the plan of `graph` with its floating-point numbers in the type that the option is named after."""
-    try:
-        from edgebudget.tracing.core_aten import decompose  # needs torch, which takes seconds to import
-    except ImportError as missing:
-        raise TraceError(
-            f"This version of torch decomposes models in another way than torch 2.15 does: {missing}.",
-            "Install torch 2.15, or estimate for a runtime that needs no decomposed graph.",
-        ) from missing
-    return _make_plan(decompose(graph, option.name))
+    return _make_plan(to_core_aten(graph, option.name))
 
 
 def _make_plan(core: TracedGraph) -> _Planned:
@@ -149,7 +153,7 @@ def _make_plan(core: TracedGraph) -> _Planned:
         peak_numel=sum([p.buffer.nbytes // ITEMSIZE[program.specs[p.spec].dtype] for p in alive]),
         scratch_bytes=max([_scratch_bytes(program, step) for step in program.steps], default=0),
         described_bytes=program_bytes(values),
-        unmodelled=tuple([target for target in targets if not target.startswith("aten.")]),
+        unmodelled=tuple([t for t in targets if not t.startswith("aten.") or t in WITH_UNKNOWN_SCRATCH]),
     )
 
 

@@ -11,11 +11,14 @@ from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.runtimes._executorch_edge import edge_target
+from edgebudget.runtimes._executorch_kernels import without_kernel
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES
 from edgebudget.runtimes._xnnpack.program import Program, compile_program
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
+from edgebudget.runtimes.executorch import without_kernels
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -104,10 +107,14 @@ class _ExecutorchXnnpack:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
+        program = compile_program(graph, option)
+        missing = without_kernel([edge_target(target) for target in sorted(program.edge.without_rule)])
+        if missing:
+            return without_kernels(missing)
         layouts = _layouts(graph)
         key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:
-            layouts[key] = _lay_out(compile_program(graph, option), tiles, X86_PAGES if target.is_x86 else ARM_PAGES)
+            layouts[key] = _lay_out(program, tiles, X86_PAGES if target.is_x86 else ARM_PAGES)
         return layouts[key]
 
 

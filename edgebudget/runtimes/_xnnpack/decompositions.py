@@ -8,7 +8,7 @@ contiguous) vanish.
 from collections.abc import Callable
 from math import prod
 
-from edgebudget.graph import Arg, Ref
+from edgebudget.graph import FLOATING, Arg, Ref
 from edgebudget.runtimes._functional import Node
 from edgebudget.runtimes._xnnpack.edge import EdgeOp, Lowering, Shape
 
@@ -101,13 +101,13 @@ def _silu(low: Lowering, node: Node) -> None:
     low.emit(node, "mul", [source, gate], node.outputs[0])
 
 
-def _scalar(low: Lowering, number: Arg) -> int:
+def _scalar(low: Lowering, number: Arg, beside: int) -> int:
     """Return the constant that a Python number becomes (exir/passes/scalar_to_tensor_pass.py).
 
-    A whole one becomes an integer, which a portable operator makes floating-point whenever the program runs
-    (exir/passes/remove_mixed_type_operators.py).
+    A whole one becomes an integer. Where the value `beside` it is floating-point, a portable operator makes the integer
+    so, too, whenever the program runs (exir/passes/remove_mixed_type_operators.py).
     """
-    if isinstance(number, int):
+    if isinstance(number, int) and not isinstance(number, Ref) and low.g.dtypes[beside] in FLOATING:
         low.g.casts = True
     value = low.g.add((), "float32")
     low.g.constant[value] = True
@@ -117,7 +117,7 @@ def _scalar(low: Lowering, number: Arg) -> int:
 def _binary(low: Lowering, node: Node) -> None:
     inputs = [low.at(i) for i in node.inputs]
     if len(inputs) == 1:
-        inputs.append(_scalar(low, node.arg(1, "other")))
+        inputs.append(_scalar(low, node.arg(1, "other"), inputs[0]))
     low.emit(node, "sub" if node.name == "rsub" else node.name, inputs, node.outputs[0])
 
 
@@ -151,18 +151,10 @@ def _vector_norm(low: Lowering, node: Node) -> None:
 def _hardsigmoid(low: Lowering, node: Node) -> None:
     source = low.at(node.inputs[0])
     shape = low.g.shapes[source]
-    shifted = low.step(node, "add", [source, _scalar(low, 3)], shape)
+    shifted = low.step(node, "add", [source, _scalar(low, 3, source)], shape)
     low_clamped = low.step(node, "clamp", [shifted], shape)
     clamped = low.step(node, "clamp", [low_clamped], shape)
-    low.emit(node, "div", [clamped, _scalar(low, 6)], node.outputs[0])
-
-
-def _softplus_tanh(low: Lowering, node: Node) -> None:  # mish
-    source = low.at(node.inputs[0])
-    shape = low.g.shapes[source]
-    soft = low.step(node, "softplus", [source], shape)
-    squashed = low.step(node, "tanh", [soft], shape)
-    low.emit(node, "mul", [source, squashed], node.outputs[0])
+    low.emit(node, "div", [clamped, _scalar(low, 6, source)], node.outputs[0])
 
 
 def _softmax(low: Lowering, node: Node) -> None:
@@ -271,9 +263,7 @@ def _pad(low: Lowering, node: Node) -> None:
     if not any(amounts):
         low.g.alias[node.outputs[0]] = low.at(node.inputs[0])
         return
-    mode = node.arg(2, "mode", "constant") if node.name == "pad" else "constant"
-    target = "constant_pad_nd" if mode == "constant" else "pad"
-    low.emit(node, target, [low.at(node.inputs[0])], node.outputs[0], amounts)
+    low.emit(node, "constant_pad_nd", [low.at(node.inputs[0])], node.outputs[0], amounts)
 
 
 def _matmul(low: Lowering, node: Node) -> None:
@@ -383,9 +373,9 @@ PORTABLE = frozenset({
     "layer_norm", "native_layer_norm", "group_norm", "native_group_norm", "embedding", "index", "gather", "where",
     "eq", "ne", "lt", "gt", "le", "ge", "logical_not", "logical_and", "logical_or", "masked_fill", "arange", "full",
     "zero", "zeros", "ones", "new_zeros", "new_ones", "zeros_like", "ones_like", "full_like", "fill", "copy", "select",
-    "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any", "all",
-    "log_softmax", "_log_softmax", "elu", "softplus", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
-    "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "triu", "tril", "topk", "flip", "round",
+    "squeeze", "expand", "repeat", "view_scatter", "cumsum", "sum", "amax", "amin", "argmax", "argmin", "any",
+    "log_softmax", "_log_softmax", "elu", "erf", "index_select", "split_with_sizes_copy", "scalar_tensor",
+    "upsample_nearest2d", "reciprocal", "var", "bitwise_not", "tril", "topk", "flip", "round",
 })  # fmt: skip
 
 DECOMPOSITIONS: dict[str, Rule] = {
@@ -409,7 +399,6 @@ DECOMPOSITIONS: dict[str, Rule] = {
     **dict.fromkeys(("linalg_vector_norm", "norm"), _vector_norm),
     **dict.fromkeys(("clamp_min", "clamp_max"), _as("clamp")),
     "expand_as": _as("expand_copy"),
-    "mish": _softplus_tanh,
     **dict.fromkeys(("softmax", "_softmax", "log_softmax"), _softmax),
     "max_pool2d": _max_pool,
     "avg_pool2d": _avg_pool,
@@ -435,3 +424,21 @@ DECOMPOSITIONS: dict[str, Rule] = {
     "upsample_nearest2d": _as("upsample_nearest2d"),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle"), _permuting),
 }
+
+
+def _pads_with_data(low: Lowering, node: Node) -> bool:
+    return node.arg(2, "mode", "constant") != "constant"
+
+
+def _attends_otherwise(low: Lowering, node: Node) -> bool:
+    """Whether the mask says yes or no, or several query heads share a key."""
+    mask = low.ref(node.arg(3, "attn_mask"))
+    query, key = (low.g.shapes[low.at(i)] for i in node.inputs[:2])
+    return query[:-2] != key[:-2] or (mask >= 0 and low.g.dtypes[mask] == "bool")
+
+
+EXCEPTIONS: dict[str, Callable[[Lowering, Node], bool]] = {
+    "pad": _pads_with_data,
+    "scaled_dot_product_attention": _attends_otherwise,
+}
+"""Where the rule of an operator does not hold."""

@@ -44,6 +44,7 @@ class EdgeGraph:
     outputs: list[int] = field(default_factory=list)
     unmodelled: set[str] = field(default_factory=set)
     casts: bool = False  # whether a portable operator makes whole numbers in the model's code floating-point
+    without_rule: set[str] = field(default_factory=set)  # operators of ATen that portable kernels have to be there for
     alias: dict[int, int] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()  # `outputs`
     readers: dict[int, list[EdgeOp]] = field(default_factory=dict)
@@ -79,7 +80,8 @@ class Lowering:
             len(values),
         )
         self.mutated = functional.mutated
-        self.storages = [v.storage for v in values]
+        self._storages = [v.storage for v in values]
+        self._shared: dict[int, int] = {}
         self.g.inputs = graph.inputs
 
     def at(self, value: int) -> int:
@@ -101,5 +103,19 @@ class Lowering:
     def portable(self, node: Node) -> None:
         self.g.ops.append(EdgeOp(node.name, [self.at(i) for i in node.inputs], list(node.outputs), (), node))
 
+    def new(self, shape: Shape, dtype: str, constant: bool) -> int:
+        """Return a value that the trace does not know, with memory of its own."""
+        value = self.g.add(shape, "float32" if dtype in FLOATING else dtype)
+        self.g.constant[value] = constant
+        return value
+
+    def share_storage(self, value: int, base: int) -> None:
+        """Note that `value`, which the trace does not know, is over the memory of `base`."""
+        self._shared[value] = self._storage(base)
+
     def same_storage(self, node: Node) -> bool:
-        return self.storages[node.inputs[0]] == self.storages[node.outputs[0]]
+        return self._storage(node.inputs[0]) == self._storage(node.outputs[0])
+
+    def _storage(self, value: int) -> int:
+        """Return the storage of a value; one that the trace does not know has its own number, below 0."""
+        return self._storages[value] if value < self.g.traced else self._shared.get(value, ~value)

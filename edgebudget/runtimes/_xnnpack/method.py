@@ -44,8 +44,37 @@ def steps_of(graph: EdgeGraph) -> list[Step]:
         else:
             groups[delegate] = [op]
             singles.append((delegate, groups[delegate]))
+    if len(groups) > 1:
+        position = _positions_once_fused(graph)
+        for delegate, ops in groups.items():
+            if delegate:
+                ops.sort(key=lambda op: position[op])
     crossings = _Crossings(graph, maker)
     return _breadth_first([_step(delegate, ops, crossings) for delegate, ops in singles])
+
+
+def _positions_once_fused(graph: EdgeGraph) -> dict[EdgeOp, int]:
+    """Return where each operator stands once the last delegate is fused, which is the first to be.
+
+    From then on the graph is in breadth-first order, and so are the operators of every other delegate
+    (exir/backend/backend_api.py, `_create_partitions_in_graph_module`). That each of those is fused in turn, and orders
+    the rest once more, is left out: it is the same order but for ties.
+    """
+    last: list[EdgeOp] = []
+    nodes = []
+    for op in graph.ops:
+        if op.delegate:
+            nodes.append([op])
+        else:
+            if not last:
+                nodes.append(last)
+            last.append(op)
+    steps = []
+    for ops in nodes:
+        made = {v for op in ops for v in op.outputs}
+        reads = dict.fromkeys(v for op in ops for v in op.inputs if v not in made)
+        steps.append(Step(-1, tuple(ops), tuple(reads), tuple(made)))
+    return {op: i for i, step in enumerate(_breadth_first(steps)) for op in step.ops}
 
 
 class _Crossings:

@@ -148,3 +148,9 @@ RECURRENT = {
     "rnn_relu_cell": _cell(_rnn_step, 1),
 }
 """The rule of each recurrent operator, by name."""
+
+
+def is_projected(low: Lowering, node: Node) -> bool:
+    """Whether an LSTM's output is smaller than its cell state (`proj_size`), which no rule here is for."""
+    hidden, cell = _refs(low, node.arg(1, "hx"))
+    return low.g.shapes[hidden][-1] != low.g.shapes[cell][-1]
