@@ -99,6 +99,13 @@ def test_strided_transposed_convolutions_have_a_bias_a_phase() -> None:
     assert cost.shaped == usable_bytes(8 * 4 * 64 * 2 * 32) == usable_bytes(131_072)
 
 
+def test_a_phase_of_a_strided_transposed_convolution_writes_its_own_pointers_only() -> None:
+    cost = operators.transposed_convolution(X86, F32, (16, 16, 2, 2), (2, 2, 0, 0, 1, 1, 1), (128, 128), 1)
+    pointers = 8 * (2 * 2) * 128 * 2 * 64  # taps, rows, and columns of both phases of a row
+    assert cost.shaped == usable_bytes(pointers)
+    assert cost.unwritten == pointers * 3 // 4
+
+
 def test_half_precision_rows() -> None:
     # 4x32 on AVX-512: 1000 outputs to 1024, 1280 halves and a half bias: 2,623,488, as recorded.
     assert operators.fully_connected(X86, F16, 1280, 1000).packed == usable_bytes(2_623_488, 64)

@@ -15,7 +15,7 @@ from edgebudget.runtimes._executorch_edge import edge_target
 from edgebudget.runtimes._executorch_kernels import without_kernel
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
-from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES, Step
+from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES
 from edgebudget.runtimes._xnnpack.program import Program, compile_program
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
 from edgebudget.runtimes.executorch import without_kernels
@@ -27,30 +27,43 @@ from edgebudget.target import Target
 class _Pages:
     """Bytes of pages of a standalone C++ process beside its heap and the model's file.
 
-    `runtime` is what it holds once it has loaded any model, `first_run` code that is first touched when one runs, and
-    `quantized` the more of that where integers meet floats. Each kind of operator outside the delegates adds `kernel`:
-    the code of its portable kernel.
+    `runtime` is what it holds once it has loaded any model; `tables` the more of that where tables are computed for
+    int8 operators, which runs floating-point kernels. `unseen` is what `VmHWM` misses of a peak that passes: Linux
+    counts pages by processor and adds them up 32 at a time ("mm: convert mm's rss stats into percpu_counter"), and what
+    is mapped while loading is gone before it does. `first_run` is code that is first touched when a model runs,
+    `quantized` the more of that where integers meet floats. Operators outside the delegates add `first_kernel` for
+    what all portable kernels use, and `kernel` for the code of each kind: 1 to 5 of the stretches of 64 KiB that the
+    system maps at a time.
     """
 
     runtime: int
+    tables: int
+    unseen: int
     first_run: int
     quantized: int
+    first_kernel: int
     kernel: int
 
-    def touched_by(self, program: Program) -> int:
-        """Return what running `program` touches first."""
-        quantized = self.quantized if program.is_quantized else 0
-        return self.first_run + quantized + self.kernel * program.outside_kinds
+    def loaded(self, program: Program) -> int:
+        """Return what loading `program` touches beyond `runtime`, and what is missed of its peak with a minus."""
+        return self.tables * program.has_tables - self.unseen
+
+    def touched(self, program: Program, kinds: int) -> int:
+        """Return what running `program` has touched beyond `runtime` when `kinds` of portable kernels have run."""
+        code = self.first_run + self.tables * program.has_tables + self.quantized * program.is_quantized
+        return code + self.first_kernel * (kinds > 0) + self.kernel * kinds
 
 
-X86_PAGES = _Pages(6_090_000, 360_000, 100_000, 167_000)
-"""On x86-64 Linux. An idle process takes 5.3 MB (`VmHWM`, its inputs left out) and loading touches 0.79 MB of code:
-medians of 71 recorded programs to build on, float32 and int8. The rest is a robust straight line (soft L1, 50 KB)
-through what running them touches: within 0.13 MB in the median, 0.9 at worst."""
+X86_PAGES = _Pages(6_070_000, 240_000, 210_000, 350_000, 100_000, 260_000, 140_000)
+"""On x86-64 Linux. An idle process takes 5.3 MB (`VmHWM`, its inputs left out) and loading touches 0.76 MB of code:
+robust straight lines (soft L1, 50 KB) through 71 recorded programs to build on, float32 and int8. In the median they
+lie within 0.03 MB of the code that loading touches, 0.07 of peaks while loading and 0.09 while running; where the
+system places libraries is chance. `VmHWM` was 0.12 to 0.29 MB under what the page tables had at six peaks while loading
+(Linux 6.18, two processors)."""
 
-ARM_PAGES = _Pages(5_460_000, 300_000, 120_000, 134_000)
-"""The same on 64-bit Arm Linux (Debian 13, pages of 4 KiB), of 84 programs: 4.9 and 0.60 MB, then within 0.10 and 0.7
-MB."""
+ARM_PAGES = _Pages(5_450_000, 190_000, 160_000, 310_000, 70_000, 160_000, 120_000)
+"""The same on 64-bit Arm Linux (Debian 13, Linux 6.12, pages of 4 KiB, none huge), of 82 programs: 4.85 and 0.60 MB,
+and in the median within 0.02, 0.05 and 0.06 MB."""
 
 METHOD_BYTES = 4000
 """What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its
@@ -119,7 +132,7 @@ def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     packed = sum([d.packed_bytes for d in delegates.values()])
     structures = sum([d.structure_bytes for d in delegates.values()])
     load_heap, load_mapped = _load_peaks(arena + method, program, delegates)
-    added, workspace = _first_run(steps, delegates)
+    added, workspace, resident = _first_run(program, delegates, pages)
     peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
         activation_lower_bound_bytes=timeline[peak][2] if timeline else 0,
@@ -133,7 +146,8 @@ def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
         inference_mapped_bytes=program.outside_bytes,
         storage_bytes=program.storage_bytes,
         runtime_bytes=pages.runtime,
-        inference_kept_bytes=pages.touched_by(program),
+        load_kept_bytes=pages.loaded(program),
+        inference_kept_bytes=resident - added,
         peak_op=PeakOp(peak, timeline[peak][1], timeline[peak][0]) if timeline else PeakOp(0, "", ""),
         timeline=OnDemand(partial(_labelled, timeline)),
         tensors=OnDemand(partial(_tensors, program, delegates)),
@@ -166,23 +180,29 @@ def _load_peaks(held: int, program: Program, delegates: Mapping[int, Delegate]) 
     return heap, resident - heap
 
 
-def _first_run(steps: Sequence[Step], delegates: Mapping[int, Delegate]) -> tuple[int, int]:
-    """Return what a first run adds to the heap at its peak, and the workspace it leaves.
+def _first_run(program: Program, delegates: Mapping[int, Delegate], pages: _Pages) -> tuple[int, int, int]:
+    """Return what a first run adds to the heap at its peak, the workspace it leaves, and what it adds to the process.
 
     The workspace is shared, and grows when a delegate needs more: the larger block is allocated before the smaller one
-    is freed (XNNPACK's runtime.c, initialize_workspace_values).
+    is freed (XNNPACK's runtime.c, initialize_workspace_values). Code of kernels that run later is not there yet then.
     """
-    shaped = workspace = peak = 0
-    for step in steps:
+    shaped = unwritten = workspace = heap = resident = 0
+    kinds = {"_to_dim_order_copy"} if program.edge.casts else set()
+    for step in program.steps:
         if step.delegate < 0:
+            kinds.add(step.ops[0].target)
             continue
         delegate = delegates[step.delegate]
         shaped += delegate.shaped_bytes
+        unwritten += delegate.unwritten_bytes
         if delegate.workspace_bytes > workspace:
-            peak = max(peak, shaped + workspace + delegate.workspace_bytes)
+            growing = shaped + workspace + delegate.workspace_bytes
+            heap = max(heap, growing)
+            resident = max(resident, growing - unwritten + pages.touched(program, len(kinds)))
             workspace = delegate.workspace_bytes
-        peak = max(peak, shaped + workspace)
-    return peak, workspace
+    grown = shaped + workspace
+    touched = grown - unwritten + pages.touched(program, len(kinds))
+    return max(heap, grown), workspace, max(resident, touched)
 
 
 def _tensors(program: Program, delegates: Mapping[int, Delegate]) -> tuple[LiveTensor, ...]:

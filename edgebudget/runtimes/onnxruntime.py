@@ -16,18 +16,32 @@ from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsu
 from edgebudget.target import Target
 from edgebudget.units import format_bytes
 
-RUNTIME_BYTES = 8_600 * 1024
-"""Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`, measured
-with onnxruntime 1.31.1 on x86-64 Linux; 7,740 KiB after loading and 8,120 to 8,960 KiB after three runs, whatever the
-model. What the session allocates whatever the model is part of the heap."""
 
-FIRST_RUN_BYTES = 800_000
-"""What of `RUNTIME_BYTES` is code that only running touches: `RssFile` is that much less after loading, by the median
-of the recorded models to build on."""
+@dataclass(frozen=True, slots=True)
+class _Pages:
+    """Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`.
 
-ARM_RUNTIME_BYTES, ARM_FIRST_RUN_BYTES = 8_000_000, 700_000
-"""The same on 64-bit Arm Linux, and what of it is code that only running touches: 7.1 to 7.6 MB after loading, 7.6 to
-8.3 MB after runs, in the recorded models to build on, float32 and int8 (Cortex-A72, Debian 13, pages of 4 KiB)."""
+    `runtime` is all of it, `quantized` the more of that where the file has pairs of QuantizeLinear and
+    DequantizeLinear, and `first_run` what of it only running touches. What the session allocates whatever the model is
+    part of the heap.
+    """
+
+    runtime: int
+    quantized: int
+    first_run: int
+
+    def touched(self, program: Program) -> int:
+        """Return what running `program` has touched in the end."""
+        return self.runtime + self.quantized * program.quantized
+
+
+X86_PAGES = _Pages(8_810_000, 360_000, 800_000)
+"""With onnxruntime 1.31.1 on x86-64 Linux, medians of the recorded models to build on: 7.9 MB after loading, 8.5 to 9.4
+after three runs in float32, 8.4 and 8.9 to 9.7 MB in int8."""
+
+ARM_PAGES = _Pages(7_870_000, 310_000, 700_000)
+"""The same on 64-bit Arm Linux (Cortex-A72, Debian 13, pages of 4 KiB): 7.2 and 7.6 to 8.5 MB in float32, 7.5 and 7.9
+to 8.6 MB in int8."""
 
 NOTES = (
     "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread, two runs.",
@@ -106,6 +120,7 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         arm=program.arm,
     )
     heap, arena = session.heap, session.arena
+    pages = ARM_PAGES if program.arm else X86_PAGES
     load_heap, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
     heap.reset_peaks()
     heap.hold(FRAME_NODE_BYTES * len(order))
@@ -134,10 +149,10 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         inference_heap_bytes=heap.peak_live_nbytes,
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
-        load_kept_bytes=load_resident - load_heap - (ARM_FIRST_RUN_BYTES if program.arm else FIRST_RUN_BYTES),
+        load_kept_bytes=load_resident - load_heap - pages.first_run,
         inference_kept_bytes=heap.peak_resident_nbytes - heap.peak_live_nbytes,
         storage_bytes=program.exported.file_nbytes(program.graph),
-        runtime_bytes=ARM_RUNTIME_BYTES if program.arm else RUNTIME_BYTES,
+        runtime_bytes=pages.touched(program),
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
         timeline=tuple(zip(names, held, strict=False)),  # dead buffers kept for reuse included
         tensors=tuple(_live(b, names, steps, offsets.get(b.value)) for b in planned.buffers),

@@ -148,13 +148,22 @@ class Session:
         self._pack(graph, order, arm=arm)
 
     def _hold(self, nbytes: int) -> None:
-        """Hold as much as `nbytes` in small blocks."""
+        """Hold as much as `nbytes` in small blocks.
+
+        What goes lay among what stays, as nodes that are fused lay among others: the holes do not join.
+        """
         held = sum(block.usable_nbytes for block in self._small)
-        while self._small and held > nbytes:
-            block = self._small.pop()
+        share, due = max(held - nbytes, 0) / max(held, 1), 0.0
+        stay = []
+        for block in self._small:
+            due += share * block.usable_nbytes
+            if due < block.usable_nbytes:
+                stay.append(block)
+                continue
+            due -= block.usable_nbytes
             held -= block.usable_nbytes
             self.heap.free(block)
-        self._small += self.heap.hold(nbytes - held)
+        self._small = stay + self.heap.hold(nbytes - held)
 
     def _tensor(self, v: int) -> None:
         self._tensors[v] = self.heap.malloc(self._values[v].nbytes, ALIGNED_BYTES)

@@ -8,7 +8,7 @@ contiguous) vanish.
 from collections.abc import Callable
 from math import prod
 
-from edgebudget.graph import Arg, Ref
+from edgebudget.graph import FLOATING, Arg, Ref
 from edgebudget.runtimes._functional import Node
 from edgebudget.runtimes._xnnpack.edge import EdgeOp, Lowering, Shape
 
@@ -101,8 +101,14 @@ def _silu(low: Lowering, node: Node) -> None:
     low.emit(node, "mul", [source, gate], node.outputs[0])
 
 
-def _scalar(low: Lowering) -> int:
-    """Return the constant that a Python number becomes (ScalarToTensorPass)."""
+def _scalar(low: Lowering, number: Arg, beside: int) -> int:
+    """Return the constant that a Python number becomes (exir/passes/scalar_to_tensor_pass.py).
+
+    A whole one becomes an integer. Where the value `beside` it is floating-point, a portable operator makes the integer
+    so, too, whenever the program runs (exir/passes/remove_mixed_type_operators.py).
+    """
+    if isinstance(number, int) and not isinstance(number, Ref) and low.g.dtypes[beside] in FLOATING:
+        low.g.casts = True
     value = low.g.add((), "float32")
     low.g.constant[value] = True
     return value
@@ -111,28 +117,33 @@ def _scalar(low: Lowering) -> int:
 def _binary(low: Lowering, node: Node) -> None:
     inputs = [low.at(i) for i in node.inputs]
     if len(inputs) == 1:
-        inputs.append(_scalar(low))
+        inputs.append(_scalar(low, node.arg(1, "other"), inputs[0]))
     low.emit(node, "sub" if node.name == "rsub" else node.name, inputs, node.outputs[0])
 
 
 def _addcmul(low: Lowering, node: Node) -> None:
-    """`addcmul(a, b, c)`: a product, and a sum."""
+    """`addcmul(a, b, c)`: a product, which a number multiplies that is the whole 1 unless it is given, and a sum."""
     base, left, right = (low.at(i) for i in node.inputs[:3])
+    low.g.casts |= isinstance(node.arg(3, "value", 1), int)
     product = low.step(node, "mul", [left, right], low.g.shapes[node.outputs[0]])
     low.emit(node, "add", [base, product], node.outputs[0])
 
 
+def _is_square(exponent: Arg) -> int:
+    """Whether XNNPACK takes a power: the whole number 2, not 2.0."""
+    return int(isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2)
+
+
 def _pow(low: Lowering, node: Node) -> None:
     """`params`: whether it is the square that XNNPACK takes."""
-    exponent = node.arg(1, "exponent")
-    square = isinstance(exponent, int) and not isinstance(exponent, Ref) and exponent == 2
-    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (int(square),))
+    square = _is_square(node.arg(1, "exponent"))
+    low.emit(node, "pow", [low.at(i) for i in node.inputs], node.outputs[0], (square,))
 
 
 def _vector_norm(low: Lowering, node: Node) -> None:
     """Powers, their sum, and its root."""
     source, output = low.at(node.inputs[0]), node.outputs[0]
-    powers = low.step(node, "pow", [source], low.g.shapes[source], (0,))
+    powers = low.step(node, "pow", [source], low.g.shapes[source], (_is_square(node.arg(1, "ord", 2)),))
     total = low.step(node, "sum", [powers], low.g.shapes[output])
     low.emit(node, "pow", [total], output, (0,))
 
@@ -140,10 +151,10 @@ def _vector_norm(low: Lowering, node: Node) -> None:
 def _hardsigmoid(low: Lowering, node: Node) -> None:
     source = low.at(node.inputs[0])
     shape = low.g.shapes[source]
-    shifted = low.step(node, "add", [source, _scalar(low)], shape)
+    shifted = low.step(node, "add", [source, _scalar(low, 3, source)], shape)
     low_clamped = low.step(node, "clamp", [shifted], shape)
     clamped = low.step(node, "clamp", [low_clamped], shape)
-    low.emit(node, "div", [clamped, _scalar(low)], node.outputs[0])
+    low.emit(node, "div", [clamped, _scalar(low, 6, source)], node.outputs[0])
 
 
 def _softmax(low: Lowering, node: Node) -> None:

@@ -67,7 +67,8 @@ class Compiled:
 @dataclass(frozen=True, slots=True)
 class Delegate:
     """A delegate's bytes: kept from load on (`packed`, `structure`), freed once it is compiled (`transient`), freed
-    before anything is packed (`table`), added by its first run (`shaped`), and its workspace with the values in it.
+    before anything is packed (`table`), added by its first run (`shaped`, of which `unwritten` stays as it is), and its
+    workspace with the values in it.
     """
 
     packed_bytes: int
@@ -75,6 +76,7 @@ class Delegate:
     transient_bytes: int
     table_bytes: int
     shaped_bytes: int
+    unwritten_bytes: int
     workspace_bytes: int
     blocks: tuple[Block, ...]
 
@@ -105,13 +107,14 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
 
 def price(compiled: Compiled, tiles: Tiles) -> Delegate:
     """Return what `compiled` takes on a target with `tiles`. Pure."""
-    structures, packed, shaped = compiled.structure_bytes, 0, 0
+    structures, packed, shaped, unwritten = compiled.structure_bytes, 0, 0, 0
     scratch: list[tuple[int, int]] = []
     for same, nodes in zip(compiled.costs, compiled.nodes_of, strict=True):
         cost = same.on(tiles)
         structures += cost.structures * len(nodes)
         packed += cost.packed * len(nodes)
         shaped += cost.shaped * len(nodes)
+        unwritten += cost.unwritten * len(nodes)
         if cost.workspace:
             scratch += [(node, cost.workspace) for node in nodes]
     share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
@@ -122,6 +125,7 @@ def price(compiled: Compiled, tiles: Tiles) -> Delegate:
         transient_bytes=int(compiled.transient_bytes * share),
         table_bytes=_table_bytes(compiled.tabulated_bytes, tiles),
         shaped_bytes=shaped,
+        unwritten_bytes=unwritten,
         workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,
         blocks=work.blocks,
     )

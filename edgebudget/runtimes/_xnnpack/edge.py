@@ -43,6 +43,7 @@ class EdgeGraph:
     inputs: tuple[int, ...] = ()
     outputs: list[int] = field(default_factory=list)
     unmodelled: set[str] = field(default_factory=set)
+    casts: bool = False  # whether a portable operator makes whole numbers in the model's code floating-point
     without_rule: set[str] = field(default_factory=set)  # operators of ATen that portable kernels have to be there for
     alias: dict[int, int] = field(default_factory=dict)
     kept: frozenset[int] = frozenset()  # `outputs`

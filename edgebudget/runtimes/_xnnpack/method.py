@@ -81,7 +81,8 @@ class _Crossings:
     """Which form a value has where it crosses a border.
 
     A quantize node belongs to the first delegate that reads its result, unless the value is int8 where it is made; a
-    dequantize node to what reads it, or, before a portable operator, to the delegate that made the value.
+    dequantize node to what reads it, or, before a portable operator and before several delegates, to the one that made
+    the value.
     """
 
     def __init__(self, graph: EdgeGraph, maker: Mapping[int, int]) -> None:
@@ -101,10 +102,17 @@ class _Crossings:
         if op.delegate < 0:
             return value
         if value in self.graph.int8 and self.maker.get(value, -1) >= 0:
-            return ~value
+            return value if self._is_shared(op, value) else ~value
         if op.index in self.graph.quantized and self.quantized_in.get(value, op.delegate) != op.delegate:
             return ~value
         return value
+
+    def _is_shared(self, op: EdgeOp, value: int) -> bool:
+        """Whether `op` reads `value` behind one dequantize node with its like in other delegates: one operator of the
+        trace that became several. The node stays where the value is made."""
+        if op.index in self.graph.quantized:
+            return False
+        return any(o.index == op.index and o.delegate != op.delegate for o in self.graph.readers[value])
 
     def leaving(self, delegate: int, value: int) -> list[int]:
         """Return the forms in which `value`, made or made int8 in `delegate`, leaves it."""

@@ -46,12 +46,14 @@ def _fully_connected_node(tiles: Tiles) -> int:  # create_fully_connected_nc
 @dataclass(frozen=True, slots=True)
 class Cost:
     """`structures` and `packed`: what is held from creation on; `shaped`: what the first run adds on the heap;
-    `workspace`: scratch the planner places while the operator runs."""
+    `workspace`: scratch the planner places while the operator runs; `unwritten`: how much of `shaped` stays as it was
+    allocated."""
 
     structures: int
     packed: int = 0
     shaped: int = 0
     workspace: int = 0
+    unwritten: int = 0
 
     def on(self, tiles: Tiles) -> "Cost":
         """Return the cost where the kernels are those of `tiles`: the same with any."""
@@ -208,10 +210,12 @@ def transposed_convolution(
         pixels = out_hw[0] * out_hw[1]
         pointers = taps * round_up(pixels, gemm.rows_for(pixels))
     packed = usable_bytes(packed, tiles.alignment) + zero
+    indirection = pointers * tiles.pointer_bytes
     return Cost(
         _convolution_node(tiles) + _with_kinds(IGEMM_CONTEXT, tiles),
         packed,
-        usable_bytes(pointers * tiles.pointer_bytes),
+        usable_bytes(indirection),
+        unwritten=indirection - indirection // phases,  # each phase has its own taps only (indirection.c)
     )
 
 

@@ -26,8 +26,8 @@ class Program:
 
     `plan` is the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the
     order they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
-    weights that portable operators read, `outside_kinds` how many kinds of those there are. `held` is how storages are
-    held where that is not as the option says.
+    weights that portable operators read; `has_tables` whether a chain of operators becomes a table while loading.
+    `held` is how storages are held where that is not as the option says.
     """
 
     edge: EdgeGraph
@@ -38,7 +38,7 @@ class Program:
     numel: tuple[int, ...]
     spans: tuple[range, ...]
     outside_bytes: int
-    outside_kinds: int
+    has_tables: bool
     is_quantized: bool
     storage_bytes: int
     total_bytes: int
@@ -72,7 +72,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         numel=tuple(numel),
         spans=tuple(spans),
         outside_bytes=outside,
-        outside_kinds=len({step.ops[0].target for step in steps if step.delegate < 0}),
+        has_tables=any(d.tabulated_bytes for d in delegates.values()),
         is_quantized=bool(quantization.operators or quantization.weights),
         storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
