@@ -14,7 +14,7 @@ from edgebudget.measure.interface import Measurement
 from edgebudget.measure.suite import PARTS
 from edgebudget.validation.calibrated import Judged, likely, pool, summarize_verdicts
 from edgebudget.validation.compare import Comparison, summarize
-from edgebudget.validation.table import baseline_table, error_table, pooled_table
+from edgebudget.validation.table import baseline_table, error_table, overview_table, pooled_table
 from tests import validated
 
 
@@ -87,6 +87,7 @@ def test_tables_name_what_is_in_them() -> None:
     one = replace(comparison(100, 110), baselines=(("sum of tensors", 500),))
     assert "| x86-64 | pytorch | float32 | load heap | 1 | 10.0% | 10.0% | 10% (net) | +10.0% |" in error_table([one])
     assert "| x86-64 | pytorch | float32 | sum of tensors | 1 | 400.0% | 400% |" in baseline_table([one])
+    assert "| x86-64 | pytorch | float32 | 1 | - | 10.0 / 10.0 | - | - | - | - |" in overview_table([one])
 
 
 def test_the_readme_holds_the_table_that_the_code_gives() -> None:

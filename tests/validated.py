@@ -14,7 +14,7 @@ from edgebudget.validation.board_questions import Part
 from edgebudget.validation.compare import Comparison
 from edgebudget.validation.document import LEFT_OUT, document
 from edgebudget.validation.recorded import compared, compared_on_gpu, judged
-from edgebudget.validation.table import error_table
+from edgebudget.validation.table import overview_table
 from edgebudget.validation.verify_verdicts import cases_file, verified
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +67,6 @@ def readme() -> str:
     text = README.read_text(encoding="utf-8")
     models = Counter(_group(comparison) for comparison in comparisons())
     errors = [comparison for comparison in comparisons() if models[_group(comparison)] >= README_MODELS]
-    for block, table in ((BLOCK, error_table(errors)), (VERDICTS, verdicts())):
+    for block, table in ((BLOCK, overview_table(errors)), (VERDICTS, verdicts())):
         text = block.sub(lambda found, table=table: f"{found[1]}\n{table}\n{found[3]}", text)  # type: ignore[misc]
     return text

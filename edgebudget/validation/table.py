@@ -1,6 +1,6 @@
-"""The error table as Markdown: what the README shows, and `edgebudget validate` prints."""
+"""Errors as Markdown tables: in full, as `edgebudget validate` prints them; at a glance, as the README has them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from edgebudget.validation.calibrated import Pooled, Verdicts
@@ -22,6 +22,34 @@ def _row(s: Summary) -> str:
         f"| {s.machine} | {s.runtime} | {s.dtype} | {s.figure} | {s.count} | {s.median:.1%} | {s.p95:.1%} | "
         f"{s.worst:.0%} ({s.worst_model.rpartition(':')[2]}) | {s.bias:+.1%} |"
     )
+
+
+OVERVIEW: Mapping[str, tuple[str, ...]] = {
+    "arena": ("planned arena", "allocator peak"),
+    "heap, load": ("load heap",),
+    "heap, inference": ("inference heap",),
+    "process, load": ("load process",),
+    "process, inference": ("inference process",),
+    "file": ("file",),
+}
+"""The columns of the overview, and the figures that stand in each: activations alone go by two names."""
+
+
+def overview_table(comparisons: Sequence[Comparison]) -> str:
+    """Return a row a runtime and dtype: the number of models, and the median and 95th percentile of each error."""
+    rows: dict[tuple[str, str, str], dict[str, Summary]] = {}
+    for summary in summarize(comparisons):
+        rows.setdefault((summary.machine, summary.runtime, summary.dtype), {})[summary.figure] = summary
+    lines = [
+        f"| on | runtime | dtype | models | {' | '.join(OVERVIEW)} |",
+        f"|---|---|---|--:|{'--:|' * len(OVERVIEW)}",
+    ]
+    for where, by_figure in rows.items():
+        models = max(summary.count for summary in by_figure.values())
+        cells = [next((by_figure[f] for f in figures if f in by_figure), None) for figures in OVERVIEW.values()]
+        shown = [f"{100 * s.median:.1f} / {100 * s.p95:.1f}" if s else "-" for s in cells]
+        lines.append(f"| {' | '.join(where)} | {models} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
 
 
 def baseline_table(comparisons: Sequence[Comparison]) -> str:
