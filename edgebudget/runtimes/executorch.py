@@ -9,6 +9,7 @@ from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
 from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._core_aten import to_core_aten
+from edgebudget.runtimes._eigen import packed_bytes
 from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
 from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH
 from edgebudget.runtimes._executorch_values import (
@@ -177,10 +178,16 @@ def _constants(core: TracedGraph, program: Program) -> tuple[int, int]:
 
 
 def _scratch_bytes(program: Program, step: Step) -> int:
-    """Return what the kernel of `step` allocates while it runs: of the portable ones, only topk does (op_topk.cpp).
+    """Return what the kernel of `step` allocates while it runs: topk's queue (op_topk.cpp), and the blocks of matrices
+    that Eigen's product packs (op_mm.cpp, op_bmm.cpp of the optimized kernels); no other does.
 
-    Its queue holds a value and an index, 16 bytes, for each element along the dimension.
+    The queue holds a value and an index, 16 bytes, for each element along the dimension.
     """
+    if step.target in ("aten.mm.default", "aten.bmm.default"):
+        left, right = (program.specs[spec] for spec in step.reads[:2])
+        if left.dtype != "float32":
+            return 0
+        return packed_bytes(left.shape[-2], left.shape[-1], right.shape[-1])
     if step.target != "aten.topk.default":
         return 0
     shape = program.specs[step.reads[0]].shape
