@@ -55,6 +55,20 @@ class Ref(int):
 
 Arg: TypeAlias = "Ref | None | bool | int | float | complex | str | tuple[Arg, ...]"
 
+NUMBERS = frozenset({int, float, bool})
+"""The types of arguments that hold no tensor: shapes and strides are tuples of nothing else."""
+
+
+def refs_in(args: "tuple[Arg, ...]") -> list[int]:
+    """Return the ids of the tensors among `args`, in order, one that stands there twice twice."""
+    found: list[int] = []
+    for arg in args:
+        if isinstance(arg, Ref):
+            found.append(int(arg))
+        elif isinstance(arg, tuple) and not NUMBERS.issuperset(map(type, arg)):
+            found += refs_in(arg)
+    return found
+
 
 @cache
 def _short_name(target: str) -> str:

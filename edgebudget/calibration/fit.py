@@ -100,13 +100,13 @@ class Fitter:
         for pair in pairs:
             of_family[pair.family] |= {pair.model}
         best: str | None = None
-        by_raw: Predicted = [(pair, raw_coefficients()) for pair in pairs]
-        predicted = by_raw
+        predicted: Predicted = [(pair, raw_coefficients()) for pair in pairs]
+        least = raw = _held_out(predicted)
         for shape in SHAPES:
             by_shape = [(pair, self._coefficients(shape, of_family[pair.family])) for pair in pairs]
             error = _held_out(by_shape)
-            if error.median < _held_out(predicted).median and error.p95 <= _held_out(by_raw).p95:
-                best, predicted = shape, by_shape
+            if error.median < least.median and error.p95 <= raw.p95:
+                best, predicted, least = shape, by_shape, error
         return best, predicted
 
     def _coefficients(self, shape: str | None, without: frozenset[str]) -> Coefficients:

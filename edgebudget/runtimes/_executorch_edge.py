@@ -14,7 +14,7 @@ from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, NUMBERS, Arg, Op, Ref, Role, TracedGraph, refs_in
 from edgebudget.planning import Buffer
 from edgebudget.runtimes._executorch_kernels import without_kernel
 
@@ -31,7 +31,6 @@ _ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.defa
              "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
 """Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
-_NUMBERS = frozenset({int, float, bool})
 _ORDER = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64")
 
 
@@ -225,7 +224,7 @@ class _Lowering:
         if not self._permuted or (target.split(".")[1].endswith("_copy") and target != "aten._to_copy.default"):
             return False
         dimensions = len(self._specs[writes[0]].shape) if writes else 0
-        sources = {int(a) for a in _refs(tuple(args))} & self._permuted
+        sources = {int(a) for a in refs_in(tuple(args))} & self._permuted
         return dimensions > 2 and any(len(self._specs[s].shape) == dimensions for s in sources)
 
     def _step(
@@ -236,7 +235,7 @@ class _Lowering:
         kwargs: tuple[tuple[str, Arg], ...],
         writes: tuple[int, ...],
     ) -> None:
-        reads = tuple(_refs((*args, *[arg for _, arg in kwargs]) if kwargs else args))
+        reads = tuple(refs_in((*args, *[arg for _, arg in kwargs]) if kwargs else args))
         self._steps.append(Step(target, module, args, kwargs, reads, writes))
 
     def _argument(self, arg: Arg, tensor: bool) -> Arg:
@@ -246,7 +245,7 @@ class _Lowering:
                 ref = self._ref[arg] = Ref(self._spec_of(int(arg)))
             return ref
         if isinstance(arg, tuple):
-            return arg if _NUMBERS.issuperset(map(type, arg)) else tuple([self._argument(item, False) for item in arg])
+            return arg if NUMBERS.issuperset(map(type, arg)) else tuple([self._argument(item, False) for item in arg])
         if tensor and isinstance(arg, bool | int | float):
             dtype, nbytes = (
                 ("bool", 1) if isinstance(arg, bool) else ("int64", 8) if isinstance(arg, int) else ("float32", 4)
@@ -374,13 +373,3 @@ def _wider(a: str, b: str) -> str:
 
 def _is_permuted(stride: tuple[int, ...]) -> bool:
     return any(a < b for a, b in pairwise(stride))
-
-
-def _refs(args: tuple[Arg, ...]) -> list[int]:
-    found: list[int] = []
-    for arg in args:
-        if isinstance(arg, Ref):
-            found.append(int(arg))
-        elif isinstance(arg, tuple) and not _NUMBERS.issuperset(map(type, arg)):
-            found += _refs(arg)
-    return found

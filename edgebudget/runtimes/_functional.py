@@ -4,6 +4,7 @@ Values are tensor ids of the trace: an in-place operator gives its result an id 
 come later and still name the old id have to be pointed at the new one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,8 +60,8 @@ def functionalize(graph: TracedGraph) -> Functional:
     for op in graph.ops:
         args, kwargs, inputs = op.args, op.kwargs, op.inputs
         if current and not current.keys().isdisjoint(inputs):
-            args = tuple([_point(arg, current) for arg in args])
-            kwargs = tuple([(key, _point(arg, current)) for key, arg in kwargs])
+            args = tuple([renumbered(arg, current) for arg in args])
+            kwargs = tuple([(key, renumbered(arg, current)) for key, arg in kwargs])
             inputs = tuple([current.get(t, t) for t in inputs])
         name = op.name
         in_place = name.endswith("_") and not name.endswith("__") and bool(op.inputs) and bool(op.outputs)
@@ -121,9 +122,10 @@ def _rebind(current: dict[int, int], old: int, new: int) -> None:
     current[old] = new
 
 
-def _point(arg: Arg, current: dict[int, int]) -> Arg:
+def renumbered(arg: Arg, numbers: Mapping[int, int]) -> Arg:
+    """Return an argument with the values in it by their new numbers, where `numbers` has one for them."""
     if isinstance(arg, Ref):
-        return Ref(current.get(arg, arg))
+        return Ref(numbers.get(arg, arg))
     if isinstance(arg, tuple):
-        return tuple([_point(item, current) for item in arg])
+        return tuple([renumbered(item, numbers) for item in arg])
     return arg

@@ -11,8 +11,6 @@ from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
-from edgebudget.runtimes._executorch_edge import edge_target
-from edgebudget.runtimes._executorch_kernels import without_kernel
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES
@@ -108,9 +106,8 @@ class _ExecutorchXnnpack:
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
         program = compile_program(graph, option)
-        missing = without_kernel([edge_target(target) for target in sorted(program.edge.without_rule)])
-        if missing:
-            return without_kernels(missing)
+        if program.missing:
+            return without_kernels(program.missing)
         layouts = _layouts(graph)
         key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, ITEMSIZE, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
+from edgebudget.graph import FLOATING, ITEMSIZE, NUMBERS, Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
 from edgebudget.tracing.export_modes import Engine, Meta
 from edgebudget.tracing.groups import Group
 from edgebudget.tracing.replay import Running, operator
@@ -30,7 +30,6 @@ from edgebudget.tracing.templates import (
 from edgebudget.tracing.written import written
 
 _MAX_TEMPLATES = 100_000  # bounds memory in a long-lived process
-_NUMBERS = frozenset({int, float, bool})
 
 
 _TEMPLATES: dict[tuple[object, ...], Template] = {}
@@ -437,6 +436,6 @@ def _placed(arg: Arg, refs: Mapping[int, Ref]) -> Arg:
     """Return an argument with the references that `refs` has in the place of its own."""
     if isinstance(arg, Ref):
         return refs[arg]
-    if isinstance(arg, tuple) and not _NUMBERS.issuperset(map(type, arg)):
+    if isinstance(arg, tuple) and not NUMBERS.issuperset(map(type, arg)):
         return tuple([_placed(item, refs) for item in arg])
     return arg

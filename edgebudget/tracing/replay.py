@@ -1,12 +1,12 @@
 """Operators of a graph run under the modes of export, and what they do written down as templates."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from edgebudget.errors import TraceError
-from edgebudget.graph import Arg, Op, Ref
+from edgebudget.graph import Arg, Op, Ref, refs_in
 from edgebudget.tracing.export_modes import Engine, Meta, Operator, Tensor
 from edgebudget.tracing.templates import Call, Template
 from edgebudget.tracing.values import name_of
@@ -114,7 +114,7 @@ class Running:
         for func, args, kwargs, made in recorded:
             as_args = tuple([_describe(arg, self._number) for arg in args])
             as_kwargs = tuple([(name, _describe(arg, self._number)) for name, arg in kwargs.items()])
-            inputs = tuple(_refs((as_args, tuple([arg for _, arg in as_kwargs]))))
+            inputs = tuple(refs_in((*as_args, *[arg for _, arg in as_kwargs])))
             outputs = tuple([self._add(tensor) for tensor in made])
             calls.append(
                 Call(name_of(func), as_args, as_kwargs, inputs, outputs, tuple([_meta(tensor) for tensor in made]))
@@ -160,11 +160,3 @@ def _describe(arg: object, number: Callable[[Tensor], int]) -> Arg:
     if arg is None or isinstance(arg, bool | int | float | complex | str):
         return arg
     return name_of(arg)
-
-
-def _refs(arg: Arg) -> Iterator[int]:
-    if isinstance(arg, Ref):
-        yield int(arg)
-    elif isinstance(arg, tuple):
-        for item in arg:
-            yield from _refs(item)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, Arg, Ref
+from edgebudget.graph import FLOATING, Arg, Ref, refs_in
 from edgebudget.tracing.export_modes import Meta
 from edgebudget.tracing.templates import Call, Template, is_plain, row_major
 
@@ -73,7 +73,7 @@ class _Writer:
         first = len(self.metas)
         self.metas += made
         outputs = tuple(range(first, first + len(made)))
-        self.calls.append(Call(f"aten.{target}", args, kwargs, tuple(_refs(args)), outputs, made))
+        self.calls.append(Call(f"aten.{target}", args, kwargs, tuple(refs_in(args)), outputs, made))
         return Ref(first)
 
     def view(self, x: Ref, shape: Shape) -> Ref:
@@ -358,16 +358,6 @@ def _only(holds: bool) -> None:
 def _dimension(number: int, rank: int) -> int:
     _only(-rank <= number < rank)
     return number % rank
-
-
-def _refs(arg: Arg) -> list[int]:
-    found: list[int] = []
-    for item in arg if isinstance(arg, tuple) else ():
-        if isinstance(item, Ref):
-            found.append(int(item))
-        elif isinstance(item, tuple):
-            found += _refs(item)
-    return found
 
 
 _RULES: Mapping[str, Callable[[_Asked, _Writer], tuple[Ref, ...]]] = {

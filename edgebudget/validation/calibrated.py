@@ -6,7 +6,7 @@ from math import sqrt
 from statistics import NormalDist, median
 
 from edgebudget.calibration.model import Interval
-from edgebudget.validation.compare import PROCESS_FLOOR_BYTES
+from edgebudget.validation.compare import PROCESS_FLOOR_BYTES, percentile_95
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ def _verdicts(key: tuple[str, str, str], group: Sequence[Judged]) -> Verdicts:
         *key,
         count=len(group),
         raw_median=median(raw),
-        raw_p95=raw[-(-95 * len(raw) // 100) - 1],
+        raw_p95=percentile_95(raw),
         median=median(errors),
-        p95=errors[-(-95 * len(errors) // 100) - 1],
+        p95=percentile_95(errors),
         worst=errors[-1],
         covered=sum(one.covered for one in group),
         false_go=sum(one.false_go for one in group),

@@ -163,6 +163,11 @@ def _order(runtime: str, dtype: str, figure: str) -> tuple[str, int, str, int]:
     return (runtime, DTYPES_IN_ORDER.index(dtype) if dtype in DTYPES_IN_ORDER else 99, dtype, FIGURES.index(figure))
 
 
+def percentile_95(ascending: Sequence[float]) -> float:
+    """Return the least of `ascending` that 95 % of them do not exceed."""
+    return ascending[-(-95 * len(ascending) // 100) - 1]
+
+
 def _summary(key: tuple[str, str, str, str], group: Sequence[Comparison]) -> Summary:
     worst = max(group, key=lambda c: abs(c.error))
     sizes = sorted(abs(c.error) for c in group)
@@ -170,7 +175,7 @@ def _summary(key: tuple[str, str, str, str], group: Sequence[Comparison]) -> Sum
         *key,
         count=len(group),
         median=median(sizes),
-        p95=sizes[min(len(sizes) - 1, -(-95 * len(sizes) // 100) - 1)],
+        p95=percentile_95(sizes),
         worst=abs(worst.error),
         worst_model=worst.model,
         bias=median(c.error for c in group),

@@ -1,14 +1,12 @@
 """Operators that no rule is written for: nodes of what PyTorch's own decompositions make of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from edgebudget.errors import TraceError
-from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec, TracedGraph
+from edgebudget.graph import Op, Role, Storage, TensorSpec, TracedGraph
 from edgebudget.runtimes._core_aten import to_core_aten
-from edgebudget.runtimes._functional import Node
+from edgebudget.runtimes._functional import Node, renumbered
 from edgebudget.runtimes._xnnpack.edge import Lowering
-
-_ARITHMETIC = frozenset({"add", "sub", "mul", "div"})
 
 
 def expand(low: Lowering, node: Node, values: Sequence[TensorSpec]) -> list[Node] | None:
@@ -30,8 +28,8 @@ def expand(low: Lowering, node: Node, values: Sequence[TensorSpec]) -> list[Node
     for op in core.ops:
         if not op.outputs:
             continue  # the copy of what was written back into an input
-        args = tuple([_numbered(arg, numbers) for arg in op.args])
-        kwargs = tuple([(name, _numbered(arg, numbers)) for name, arg in op.kwargs])
+        args = tuple([renumbered(arg, numbers) for arg in op.args])
+        kwargs = tuple([(name, renumbered(arg, numbers)) for name, arg in op.kwargs])
         inputs, outputs = tuple([numbers[t] for t in op.inputs]), tuple([numbers[t] for t in op.outputs])
         if op.name == "view":
             low.share_storage(outputs[0], inputs[0])
@@ -64,8 +62,8 @@ def _alone(node: Node, values: Sequence[TensorSpec]) -> tuple[TracedGraph, tuple
         0,
         node.op.target,
         node.op.module,
-        tuple([_numbered(arg, place) for arg in node.args]),
-        tuple([(name, _numbered(arg, place)) for name, arg in node.kwargs]),
+        tuple([renumbered(arg, place) for arg in node.args]),
+        tuple([(name, renumbered(arg, place)) for name, arg in node.kwargs]),
         tuple([place[value] for value in node.inputs]),
         tuple([place[value] for value in node.outputs]),
     )
@@ -78,9 +76,3 @@ def _alone(node: Node, values: Sequence[TensorSpec]) -> tuple[TracedGraph, tuple
         outputs=tuple(range(len(inputs), len(own))),
     )
     return graph, own
-
-
-def _numbered(arg: Arg, numbers: Mapping[int, int]) -> Arg:
-    if isinstance(arg, Ref):
-        return Ref(numbers[arg])
-    return tuple([_numbered(item, numbers) for item in arg]) if isinstance(arg, tuple) else arg

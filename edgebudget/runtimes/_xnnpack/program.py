@@ -7,6 +7,8 @@ from edgebudget.dtypes import Assignment, DtypeOption, once_per_option
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.planning import ArenaPlan, Buffer
 from edgebudget.planning.executorch_greedy import executorch_greedy
+from edgebudget.runtimes._executorch_edge import edge_target
+from edgebudget.runtimes._executorch_kernels import without_kernel
 from edgebudget.runtimes._functional import functionalize
 from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Compiled, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph
@@ -27,7 +29,8 @@ class Program:
     `plan` is the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the
     order they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
     weights that portable operators read; `has_tables` whether a chain of operators becomes a table while loading.
-    `held` is how storages are held where that is not as the option says.
+    `held` is how storages are held where that is not as the option says. `missing` are operators that neither XNNPACK
+    nor ExecuTorch has a kernel for.
     """
 
     edge: EdgeGraph
@@ -44,6 +47,7 @@ class Program:
     total_bytes: int
     notes: tuple[str, ...]
     held: Assignment | None
+    missing: tuple[str, ...]
 
 
 @once_per_option
@@ -78,6 +82,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
         notes=(*_notes(steps), _GROUPED_NOTE) if grouped else _notes(steps),
         held=hold(option, graph, quantization.weights) if quantization.weights else None,
+        missing=without_kernel([edge_target(target) for target in sorted(edge.without_rule)]),
     )
 
 

@@ -127,7 +127,7 @@ def _quantize_statically(functional: Functional, asked: frozenset[int]) -> Quant
         if name in _ANNOTATED:
             if any(functional.values[v].dtype not in FLOATING for v in node.inputs):
                 continue
-            if claims.get(node.inputs[1] if name in _CONVOLVING else -1, node) is not node:
+            if name in _CONVOLVING and claims[node.inputs[1]] is not node:
                 continue
             covered.add(node.op.index)
             following = readers.get(output, [])

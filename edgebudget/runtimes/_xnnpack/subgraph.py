@@ -292,7 +292,8 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
         made.home[output] = (nhwc, held)
         made.forms[output, nhwc, held] = position
         return
-    if op.target == "convolution" and len(shapes[op.inputs[1]]) == 3:
+    over_rows = op.target == "convolution" and len(shapes[op.inputs[1]]) == 3
+    if over_rows:
         nhwc = reads_nhwc = False
     elif op.target in _NEEDS_NHWC:
         nhwc = True
@@ -328,7 +329,7 @@ def _emit(made: _Builder, op: EdgeOp, final: EdgeOp) -> None:
         made.out.clamps += 1
         # The exporter drops a relu, or what it fuses in float; XNNPACK drops the rest, whose value keeps its place.
         made.out.dropped += int((int8 and final.target == "hardtanh") or final.target == "clamp")
-    if op.target == "convolution" and len(shapes[op.inputs[1]]) == 3:
+    if over_rows:
         _convolve_rows(made, positions[0], output, int8, cost)
         return
     position = made.produce(output, nhwc, int8)
