@@ -15,7 +15,7 @@ from edgebudget.tracing.routines import Mark, Recording, Routine, learn, play, r
 from edgebudget.tracing.rules import PLAIN, Learned, Tag
 from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 
-_PACKAGE = "torchvision."
+_PACKAGES = ("torchvision.models.", "torchvision.ops.")  # and not its transforms, some of which toss a coin
 
 _infers = torch.is_inference_mode_enabled
 _without_dispatch = torch._C._DisableTorchDispatch
@@ -45,7 +45,7 @@ _ROUTINES = _Routines()
 
 def is_block(kind: type[nn.Module]) -> bool:
     """Whether a forward of `kind` can be relied on to depend on what its instances are made of and nothing else."""
-    return kind.__module__.startswith(_PACKAGE)
+    return kind.__module__.startswith(_PACKAGES)
 
 
 def play_on(own: Own, signature: int, ref: Ref) -> int | Promise | None:
