@@ -12,7 +12,7 @@ from torch import nn
 from edgebudget.graph import Ref
 from edgebudget.tracing.recorder import Promise, Recorder
 from edgebudget.tracing.routines import Mark, Recording, Routine, learn, play, record
-from edgebudget.tracing.rules import PLAIN, Learned, Tag
+from edgebudget.tracing.rules import PLAIN, RAN, Learned, Tag
 from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 
 _PACKAGES = ("torchvision.models.", "torchvision.ops.")  # and not its transforms, some of which toss a coin
@@ -113,10 +113,9 @@ def _read(
 
 def _run(own: Own, module: nn.Module, args: Sequence[object], key: tuple[object, ...], refs: Sequence[Ref]) -> object:
     """Run a block as it is, and remember what it wrote down."""
-    mark, learnings = Mark.of(own.recorder), Learned.learnings
+    mark, ran = Mark.of(own.recorder), len(RAN)
     out = look(module)(*args)
-    # What torch runs for the first time may hold tensors for longer.
-    if learnings == Learned.learnings and key not in _ROUTINES:
+    if len(RAN) == ran and key not in _ROUTINES:
         _ROUTINES.record(key, record(own, refs, mark, out))
     return out
 
