@@ -21,6 +21,7 @@ from edgebudget.runtimes._executorch_values import (
     program_bytes,
 )
 from edgebudget.runtimes._glibc import PAGE_BYTES, usable_bytes
+from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -75,6 +76,9 @@ class _ExecuTorch:
             )
         if graph.truncation:
             return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
+        beyond = beyond_half(graph) if option.name == "float16" else None
+        if beyond:
+            return Unsupported(beyond)
         planned = _plan(graph, option)
         refused = planned.program.refused
         if refused:
