@@ -11,6 +11,7 @@ from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.runtimes._executorch_kernels import over_volumes
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
@@ -110,8 +111,9 @@ class _ExecutorchXnnpack:
         if beyond:
             return Unsupported(beyond)
         program = compile_program(graph, option)
-        if program.missing:
-            return without_kernels(program.missing)
+        missing = (*program.missing, *over_volumes(graph))
+        if missing:
+            return without_kernels(missing)
         layouts = _layouts(graph)
         key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:
