@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from edgebudget.graph import Ref
+from edgebudget.tracing.blocks import play_on
 from edgebudget.tracing.guards import SCALARS
 from edgebudget.tracing.leaves import replay_of
 from edgebudget.tracing.recorder import Recorder
@@ -102,7 +103,11 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
     if own is not None and x.signature >= 0:
         if own.children is not None:
             return _run(own, own.children, x)
-        replay = replay_of(own, child, x.signature)
+        if own.is_block:
+            played = play_on(own, x.signature, x.ref)
+            if played is not None:
+                return x if isinstance(played, int) else _Value(None, played[0][0], played[1], played[0], played[2])
+        replay = replay_of(own, x.signature)
         if replay is not None:
             rule, behind, pick_args, named, pick_inputs = replay
             if rule is None:

@@ -67,6 +67,11 @@ class Learned(dict[tuple[object, ...], T]):
             self[key] = value
             Learned.learnings += 1
 
+    def note(self, key: tuple[object, ...], value: T) -> None:
+        """Remember what was found without running anything for the first time."""
+        if len(self) < _MAX_LEARNED or key in self:
+            self[key] = value
+
     @classmethod
     def forget_other_defaults(cls) -> None:
         """Drop what was learned under another default dtype: it is the type of `integers * 0.5`."""
