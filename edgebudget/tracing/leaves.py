@@ -98,10 +98,11 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
 def _learn(own: Own, module: nn.Module, x: object, tag: Tag) -> object:
     """Run a leaf as it is, and remember what it wrote down."""
     key = (own.makeup, tag.signature)
-    before = len(own.recorder.ops)
+    before, learnings = len(own.recorder.ops), Learned.learnings
     out = look(module)(x)
     if key not in _REPLAYS:
-        _REPLAYS.remember(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
+        keep = _REPLAYS.note if learnings == Learned.learnings else _REPLAYS.remember
+        keep(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
     return out
 
 
