@@ -60,7 +60,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     floats = {"float32", "float16"}.issuperset(options)
     quantization = Quantization() if floats else quantize(graph, functionalize(graph), options)
     edge = hold_values(_partitioned(graph), quantization, "float16" if "float16" in options else "float32")
-    steps = steps_of(edge)
+    steps = _float_steps(graph) if floats else tuple(steps_of(edge))
     delegates = {step.delegate: compile_delegate(step, edge) for step in steps if step.delegate >= 0}
     bodies: dict[Body, int] = {}
     body_of = {number: bodies.setdefault(delegate.body, len(bodies)) for number, delegate in delegates.items()}
@@ -74,7 +74,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     grouped = "qb4w" in quantization.weights.values()
     return Program(
         edge=edge,
-        steps=tuple(steps),
+        steps=steps,
         delegates=delegates,
         bodies=tuple(bodies),
         body_of=body_of,
@@ -99,6 +99,12 @@ def _partitioned(graph: TracedGraph) -> EdgeGraph:
     edge = lower(graph, functionalize(graph))
     partition(edge)
     return edge
+
+
+@once_per_graph
+def _float_steps(graph: TracedGraph) -> tuple[Step, ...]:
+    """Return the method's calls where nothing is quantized: the same in every floating-point type."""
+    return tuple(steps_of(_partitioned(graph)))
 
 
 def _constants_outside(edge: EdgeGraph, steps: Sequence[Step]) -> int:
