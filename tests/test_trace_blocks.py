@@ -187,3 +187,11 @@ def test_a_block_in_training_is_left_in_training() -> None:
         trace(block, (IMAGE,))
         assert all(module.training for module in block.modules())
     assert block(IMAGE.repeat(2, 1, 1, 1)).requires_grad
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "_MOST_OPS", 50)
+    block = _bottleneck()
+    graphs = [trace(block, (torch.randn(1, 8, size, 6),)) for size in range(2, 20) for _ in range(2)]
+    assert blocks._ROUTINES.ops <= 50
+    assert len({tuple(names(graph)) for graph in graphs}) == 1

@@ -12,33 +12,40 @@ from torch import nn
 from edgebudget.graph import Ref
 from edgebudget.tracing.recorder import Promise, Recorder
 from edgebudget.tracing.routines import Mark, Recording, Routine, learn, play, record
-from edgebudget.tracing.rules import PLAIN, Learned, Tag
-from edgebudget.tracing.standing import LOOKED_AT, STANDING, Own, look, stand_in_for
+from edgebudget.tracing.rules import PLAIN, RAN, Learned, Tag
+from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 
-_PACKAGE = "torchvision."
+_PACKAGES = ("torchvision.models.", "torchvision.ops.")  # and not its transforms, some of which toss a coin
 
-_STAND_INS: dict[type[nn.Module], type[nn.Module]] = {}
-_MOST_STAND_INS = 1024  # bounds memory where classes are made again and again
 _infers = torch.is_inference_mode_enabled
 _without_dispatch = torch._C._DisableTorchDispatch
 
-_ROUTINES: Learned[Routine | Recording | None] = Learned()
-"""By makeup and what a block is called with: a recording until it is met again. None: it has to run."""
+_MOST_OPS = 100_000
+"""Bounds memory in a sweep over image sizes, each of which makes routines of its own; all of torchvision at one size
+records 43,000 operators, 28 MB."""
+
+
+class _Routines(Learned[Routine | Recording | None]):
+    """By makeup and what a block is called with: a recording until it is met again. None: it has to run."""
+
+    ops = 0  # of all recordings
+
+    def record(self, key: tuple[object, ...], recording: Recording | None) -> None:
+        """Remember `recording`; where that would be too many operators, forget all others."""
+        recorded = len(recording.ops) if recording else 0
+        if not self or self.ops + recorded > _MOST_OPS:
+            self.clear()
+            self.ops = 0
+        self.ops += recorded
+        self[key] = recording
+
+
+_ROUTINES = _Routines()
 
 
 def is_block(kind: type[nn.Module]) -> bool:
     """Whether a forward of `kind` can be relied on to depend on what its instances are made of and nothing else."""
-    return kind.__module__.startswith(_PACKAGE)
-
-
-def block_stand_in(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class that stands in for `kind`, a block's; made once."""
-    found = _STAND_INS.get(kind)
-    if found is None:
-        found = stand_in_for(kind, _call, (*LOOKED_AT, "_modules"))
-        if len(_STAND_INS) < _MOST_STAND_INS:
-            _STAND_INS[kind] = found
-    return found
+    return kind.__module__.startswith(_PACKAGES)
 
 
 def play_on(own: Own, signature: int, ref: Ref) -> int | Promise | None:
@@ -106,9 +113,12 @@ def _read(
 
 def _run(own: Own, module: nn.Module, args: Sequence[object], key: tuple[object, ...], refs: Sequence[Ref]) -> object:
     """Run a block as it is, and remember what it wrote down."""
-    mark, learnings = Mark.of(own.recorder), Learned.learnings
+    mark, ran = Mark.of(own.recorder), len(RAN)
     out = look(module)(*args)
-    # What torch runs for the first time may hold tensors for longer.
-    if learnings == Learned.learnings and key not in _ROUTINES:
-        _ROUTINES.note(key, record(own, refs, mark, out))
+    if len(RAN) == ran and key not in _ROUTINES:
+        _ROUTINES.record(key, record(own, refs, mark, out))
     return out
+
+
+block_stand_in = StandInsOf(_call)
+"""The class that stands in for a block's."""

@@ -98,11 +98,10 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
 def _learn(own: Own, module: nn.Module, x: object, tag: Tag) -> object:
     """Run a leaf as it is, and remember what it wrote down."""
     key = (own.makeup, tag.signature)
-    before, learnings = len(own.recorder.ops), Learned.learnings
+    before = len(own.recorder.ops)
     out = look(module)(x)
     if key not in _REPLAYS:
-        keep = _REPLAYS.note if learnings == Learned.learnings else _REPLAYS.remember
-        keep(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
+        _REPLAYS.remember(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
     return out
 
 

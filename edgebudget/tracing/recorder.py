@@ -17,7 +17,7 @@ from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
 from edgebudget.tracing.foreseen import foresee
-from edgebudget.tracing.rules import ALONE, PLAIN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
+from edgebudget.tracing.rules import ALONE, PLAIN, RAN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -210,9 +210,7 @@ class Recorder(TorchDispatchMode):
             rule = foresee(name_of(func), args, kwargs or {})
             if rule is None:
                 made, rule = self._learn(func, args, kwargs or {})
-                RULES.remember(known, rule)
-            else:
-                RULES.note(known, rule)
+            RULES.remember(known, rule)
         self.last_rule = rule
         kind_of_rule = rule.kind
         if kind_of_rule is Kind.FRESH:
@@ -411,10 +409,12 @@ class Recorder(TorchDispatchMode):
                 "does not see.",
                 "Give the float model, and choose --dtype int8.",
             )
+        RAN.add(func)
         return run_on_meta(func, args, kwargs)
 
     def _run_real(self, func: Operator, args: Sequence[object], kwargs: dict[str, object]) -> object:
         """Run an operator of which some tensor is real, or that makes a tensor from nothing."""
+        RAN.add(func)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.device)]
         written = args[0] if _is_mutable(func) and args else None

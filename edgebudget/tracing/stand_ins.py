@@ -103,7 +103,7 @@ def _makeup(key: tuple[object, ...]) -> int:
         return 0
     if known is None:
         known = len(_MAKEUPS) + 1
-        _MAKEUPS.note(key, known)
+        _MAKEUPS.remember(key, known)
     return known
 
 

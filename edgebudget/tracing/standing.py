@@ -18,6 +18,7 @@ _NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
 LOOKED_AT = ("__dict__", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
 """The attributes that are not as they seem while a stand-in is there."""
 
+_MOST_STAND_INS = 1024  # bounds memory where classes are made again and again
 _set_class = object.__dict__["__class__"].__set__  # beneath what a stand-in says of its class
 
 
@@ -84,6 +85,22 @@ def look(module: nn.Module) -> nn.Module:
     if own is not None:  # else one that a forward has just made by `type(module)`
         own.look(own, module)
     return module
+
+
+class StandInsOf:
+    """The stand-ins of classes whose instances all do the same `call`; each made once."""
+
+    def __init__(self, call: Callable[..., object]) -> None:
+        self._call = call
+        self._made: dict[type[nn.Module], type[nn.Module]] = {}
+
+    def __call__(self, kind: type[nn.Module]) -> type[nn.Module]:
+        found = self._made.get(kind)
+        if found is None:
+            found = stand_in_for(kind, self._call, (*LOOKED_AT, "_modules"))
+            if len(self._made) < _MOST_STAND_INS:
+                self._made[kind] = found
+        return found
 
 
 def stand_in_for(
