@@ -48,7 +48,7 @@ def foreseen_in(name: str) -> int:
         patch.object(recorder, "foresee", watched),
         patch.object(recorder, "RULES", Learned()),
         patch.object(leaves, "_REPLAYS", Learned()),
-        patch.object(blocks, "_ROUTINES", Learned()),
+        patch.object(blocks, "_ROUTINES", type(blocks._ROUTINES)()),
     ):
         trace(model.module, model.args, model.kwargs, name=name)
     return held
