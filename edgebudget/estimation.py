@@ -30,16 +30,12 @@ class MemoryEstimate:
     @property
     def load_peak_bytes(self) -> int:
         """Heap, mapped pages and the runtime itself at the peak of loading; 0 where unsupported."""
-        if isinstance(self.layout, Unsupported):
-            return 0
-        return self.layout.load_heap_bytes + self.layout.load_mapped_bytes + self.layout.runtime_bytes
+        return 0 if isinstance(self.layout, Unsupported) else self.layout.load_peak_bytes
 
     @property
     def inference_peak_bytes(self) -> int:
         """Heap, mapped pages and the runtime itself at the peak of inference; 0 where unsupported."""
-        if isinstance(self.layout, Unsupported):
-            return 0
-        return self.layout.inference_heap_bytes + self.layout.inference_mapped_bytes + self.layout.runtime_bytes
+        return 0 if isinstance(self.layout, Unsupported) else self.layout.inference_peak_bytes
 
     @property
     def raw_peak_bytes(self) -> int:

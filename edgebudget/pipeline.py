@@ -74,17 +74,19 @@ def run(
     validate(models, request)
     results: tuple[CheckResult, ...] = ()
     errors: tuple[ReportError, ...] = ()
+    drawable: list[CheckResult] = []
     layouts: dict[OptionKey, MemoryLayout] = {}
     for outcome in _outcomes(models, request, jobs, on_done):
         if isinstance(outcome, ReportError):
             errors += (outcome,)
         else:
             results += outcome.results
-            layouts |= outcome.layouts
-            drawn = set(
-                to_draw(results)
-            )  # the others' layouts are let go at once: a hundred models' would fill the memory
-            layouts = {key: layout for key, layout in layouts.items() if key in drawn}
+            # The layouts of the others are let go at once: a hundred models' would fill the memory. What is not drawn
+            # is not drawn either once more models are there, so those options are not looked at again.
+            drawable += outcome.results
+            drawn = set(to_draw(drawable))
+            drawable = [option for option in drawable if key_of(option) in drawn]
+            layouts = {key: found for key, found in {**layouts, **outcome.layouts}.items() if key in drawn}
     return Report(
         tool_version=__version__,
         generated_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -5,6 +5,7 @@ import re
 
 BINARY = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 DECIMAL = {"B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LARGEST_FIRST = tuple(sorted(BINARY.items(), key=lambda pair: -pair[1]))
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
 
@@ -13,7 +14,7 @@ def format_bytes(nbytes: int) -> str:
     sign, size = ("-", -nbytes) if nbytes < 0 else ("", nbytes)
     if size < 2**10:
         return f"{sign}{size} B"
-    unit, factor = max(((u, f) for u, f in BINARY.items() if f <= size), key=lambda pair: pair[1])
+    unit, factor = next((u, f) for u, f in _LARGEST_FIRST if f <= size)
     value = size / factor
     digits = 2 if value < 10 else 1 if value < 100 else 0
     return f"{sign}{value:.{digits}f} {unit}"

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
-from functools import partial
-from math import ceil, floor
+from functools import lru_cache, partial
+from math import floor
 
 from edgebudget.calibration.model import CUDA, Interval
 from edgebudget.calibration.store import Calibrations, shipped
@@ -119,7 +119,7 @@ def check(
     estimate = estimate.on(profile.target)
     graph = estimate.graph
     budget_bytes = _less_headroom(profile.budget_bytes, headroom_percent)
-    storage_budget_bytes = _storage_budget_bytes(profile)
+    storage_budget_bytes = profile.storage_budget_bytes
     asked = partial(
         CheckResult,
         model=graph.name if model is None else model,
@@ -144,14 +144,14 @@ def check(
     if isinstance(estimate.layout, Unsupported):
         return unsupported(reasons=(estimate.layout.reason, *_estimates(profile)))
     layout = _with_overhead(estimate.layout, profile.runtimes.get(estimate.runtime))
-    estimate = estimate if layout is estimate.layout else replace(estimate, layout=layout)
     isa = CUDA if profile.gpu == "cuda" and estimate.runtime == "pytorch" else profile.cpu.isa
     known = shipped() if calibrations is None else calibrations
     calibration = known.find(estimate.runtime, estimate.dtype, isa)
     interval = calibration.interval(layout, isa) if calibration else uncalibrated(layout.resident_peak_bytes)
-    if _ram_decides(profile):
+    if profile.budget_is_idle_ram:
         interval = kept_in_ram(interval, layout)
-    phase = "loading" if estimate.load_peak_bytes > estimate.inference_peak_bytes else "inference"
+    load_peak_bytes, inference_peak_bytes = layout.load_peak_bytes, layout.inference_peak_bytes
+    phase = "loading" if load_peak_bytes > inference_peak_bytes else "inference"
     return asked(
         decision=decide(
             interval.low_bytes, interval.high_bytes, budget_bytes, layout.storage_bytes, storage_budget_bytes
@@ -166,9 +166,9 @@ def check(
         inference_heap_bytes=layout.inference_heap_bytes,
         load_mapped_bytes=layout.load_mapped_bytes,
         inference_mapped_bytes=layout.inference_mapped_bytes,
-        load_peak_bytes=estimate.load_peak_bytes,
-        inference_peak_bytes=estimate.inference_peak_bytes,
-        raw_peak_bytes=estimate.raw_peak_bytes,
+        load_peak_bytes=load_peak_bytes,
+        inference_peak_bytes=inference_peak_bytes,
+        raw_peak_bytes=max(load_peak_bytes, inference_peak_bytes),
         storage_bytes=layout.storage_bytes,
         peak_op=layout.peak_op,
         unmodelled_ops=layout.unmodelled_ops,
@@ -201,7 +201,10 @@ def decide(
 
 def uncalibrated(peak_bytes: int) -> Interval:
     """Return the interval where no measurement stands behind a peak: wide, and widened to whole bytes."""
-    return Interval(floor(peak_bytes * UNCALIBRATED_LOW), peak_bytes, ceil(peak_bytes * UNCALIBRATED_HIGH))
+    low, high = UNCALIBRATED_LOW, UNCALIBRATED_HIGH
+    return Interval(
+        peak_bytes * low.numerator // low.denominator, peak_bytes, -(-peak_bytes * high.numerator // high.denominator)
+    )
 
 
 def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
@@ -212,14 +215,6 @@ def kept_in_ram(interval: Interval, layout: MemoryLayout) -> Interval:
     """
     low = interval.low_bytes / max(interval.peak_bytes, 1)
     return replace(interval, low_bytes=min(interval.low_bytes, floor(kept_bytes(layout) * low)))
-
-
-def _ram_decides(profile: DeviceProfile) -> bool:
-    """Whether the budget is what a board's Linux has available: a limit of one process is another matter, a phone's
-    system ends others first, and a microcontroller has nothing to read a page from again."""
-    memory = profile.memory
-    limits = [limit for limit in (memory.process_limit_bytes, memory.idle_available_bytes) if limit is not None]
-    return profile.device_class in ("sbc", "accelerator", "pc") and memory.idle_available_bytes == min(limits)
 
 
 def kept_bytes(layout: MemoryLayout) -> int:
@@ -260,7 +255,7 @@ def _ram_reasons(interval: Interval, budget_bytes: int, phase: str) -> list[str]
 
 def _beyond_reasons(layout: MemoryLayout, interval: Interval, budget_bytes: int, profile: DeviceProfile) -> list[str]:
     """Say what a system does when a peak is beyond the budget: heap stays in RAM, clean pages of files need not."""
-    if interval.high_bytes <= budget_bytes or not _ram_decides(profile):
+    if interval.high_bytes <= budget_bytes or not profile.budget_is_idle_ram:
         return []
     heap_bytes = max(layout.load_heap_bytes, layout.inference_heap_bytes)
     if heap_bytes > budget_bytes:
@@ -296,7 +291,7 @@ def _limit_reasons(interval: Interval, budget_bytes: int, profile: DeviceProfile
 
 def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
     where = "flash" if profile.memory.weights_in == "flash" else "storage"
-    limit_bytes = _storage_budget_bytes(profile)
+    limit_bytes = profile.storage_budget_bytes
     if limit_bytes is None:
         return [f"The profile gives no {where} limit: the file, {_size(storage_bytes)}, is not checked against one."]
     if storage_bytes > limit_bytes:
@@ -306,6 +301,8 @@ def _storage_reasons(storage_bytes: int, profile: DeviceProfile) -> list[str]:
 
 def _accelerator_reasons(estimate: MemoryEstimate, layout: MemoryLayout, profile: DeviceProfile) -> list[str]:
     """Say what of the model fits the memories of accelerators that compute in its element type."""
+    if not profile.accelerators:
+        return []
     weights_bytes = estimate.parameter_bytes + estimate.buffer_bytes
     activation_bytes = layout.activation_lower_bound_bytes
     held_bytes = {"weights": weights_bytes, "activations": activation_bytes, "both": weights_bytes + activation_bytes}
@@ -393,7 +390,7 @@ def _sparsity(graph: TracedGraph) -> tuple[str, ...]:
 
 
 def _estimates(profile: DeviceProfile) -> list[str]:
-    estimated = profile.estimated_fields()
+    estimated = profile.estimated_fields
     return [f"The budgets of {profile.name} rest on estimates: {', '.join(estimated)}."] if estimated else []
 
 
@@ -403,18 +400,13 @@ def _fits_fast(layout: MemoryLayout, profile: DeviceProfile) -> bool:
     return any(r.size_bytes >= arena_bytes for r in profile.memory.regions if r.speed == "fast")
 
 
-def _storage_budget_bytes(profile: DeviceProfile) -> int | None:
-    """What a model file may take; the whole device's capacity where no smaller figure is known."""
-    available = profile.storage.available_for_model_bytes
-    return profile.storage.capacity_bytes if available is None else available
-
-
 def _less_headroom(budget_bytes: int, headroom_percent: float) -> int:
     if not headroom_percent:
         return budget_bytes
     return floor(budget_bytes * (100 - Fraction(str(headroom_percent))) / 100)
 
 
+@lru_cache(maxsize=10_000)
 def _size(nbytes: int) -> str:
     exact = "1 byte" if nbytes == 1 else f"{nbytes:,} bytes"
     return f"{exact} ({format_bytes(nbytes)})" if nbytes >= 2**10 else exact

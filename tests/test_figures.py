@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,8 @@ from edgebudget.report import FIGURED_OPTIONS, OptionKey, Report, key_of, to_dra
 from edgebudget.reporters import REPORTERS
 from edgebudget.reporters.html import SECTIONS
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp
-from tests.handmade import GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, report
+from edgebudget.verdict import CheckResult, Decision
+from tests.handmade import GO_RESULT, SHORT_RESULT, UNSUPPORTED_RESULT, report, with_decision
 from tests.test_reporters import NASTY, parsed_html
 
 
@@ -158,3 +160,21 @@ def test_options_to_draw_are_those_to_explain_first() -> None:
     assert drawn[: FIGURED_OPTIONS - 2] == first
     assert drawn[FIGURED_OPTIONS - 2].dtype == "int8"
     assert not any(key.dtype == "bfloat16" for key in drawn)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_not_drawn_is_not_drawn_once_more_models_are_there(seed: int) -> None:
+    chance = Random(seed)
+    results: list[CheckResult] = []
+    kept: list[CheckResult] = []
+    for model in range(chance.choice([3, 10, 30])):
+        options = [
+            with_decision(chance.choice(list(Decision)), f"m{model}", dtype, device)
+            for device in ("a", "b")
+            for dtype in chance.sample(["float32", "float16", "int8", "bfloat16"], chance.randint(1, 4))
+        ]
+        results += options
+        kept += options
+        drawn = to_draw(kept)
+        assert drawn == to_draw(results)
+        kept = [option for option in kept if key_of(option) in drawn]

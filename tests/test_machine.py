@@ -60,7 +60,7 @@ def test_a_raspberry_pi_4(tmp_path: Path) -> None:
     assert profile.memory.os_visible_bytes == 3_845_824 * KIB
     assert profile.budget_bytes == 3_537_772 * KIB * 8 // 10
     assert profile.dtypes["float16"] == "storage"
-    assert not profile.estimated_fields()
+    assert not profile.estimated_fields
     assert any("MiB of swap, which the budget does not count" in note for note in profile.notes)
 
 

@@ -212,7 +212,7 @@ def test_budget_is_the_smaller_limit_less_the_margin(tmp_path: Path) -> None:
     text = VALID.replace("idle_available: 3 GiB", "idle_available: 1000\n  process_limit: 801")
     profile = load_profile(write(tmp_path, text))
     assert profile.budget_bytes == 640  # 801 * 0.8 = 640.8, rounded down
-    assert profile.estimated_fields() == ("memory.process_limit",)
+    assert profile.estimated_fields == ("memory.process_limit",)
 
 
 def test_stated_dtypes_and_overheads_win(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_page_has_every_figure_with_its_source(name: str) -> None:
         assert escape(source.title, quote=False).replace("'", "&#39;").replace('"', "&#34;") in page
         assert f'<td class="{source.confidence}">{source.confidence}</td>' in page
     assert f'data-value="{profile.budget_bytes}"' in page
-    assert ("Rests on estimates: " in page) is bool(profile.estimated_fields())
+    assert ("Rests on estimates: " in page) is bool(profile.estimated_fields)
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
 

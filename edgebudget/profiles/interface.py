@@ -24,7 +24,7 @@ class MemoryRegion:
     speed: RegionSpeed = "fast"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Memory:
     """RAM, from what the data sheet says down to what one process may have; None where nobody has measured it.
 
@@ -39,7 +39,7 @@ class Memory:
     weights_in: WeightsIn = "ram"
     regions: tuple[MemoryRegion, ...] = ()
 
-    @property
+    @cached_property
     def largest_region(self) -> MemoryRegion | None:
         """The largest block that can be taken in one piece, a fast one of equals; None where the RAM is not split."""
         return max(self.regions, key=lambda region: (region.size_bytes, region.speed == "fast"), default=None)
@@ -51,7 +51,7 @@ class Memory:
         limit, available = self.process_limit_bytes, self.idle_available_bytes
         return limit if limit is not None and available is not None and limit > available else None
 
-    @property
+    @cached_property
     def limits(self) -> Mapping[str, int]:
         """What bounds the peak, by its dotted path in the YAML.
 
@@ -142,6 +142,20 @@ class DeviceProfile:
         return int(min(self.memory.limits.values()) * (100 - self.memory.safety_margin_percent) / 100)
 
     @cached_property
+    def budget_is_idle_ram(self) -> bool:
+        """Whether the budget is what a board's Linux has available: a limit of one process is another matter, a phone's
+        system ends others first, and a microcontroller has nothing to read a page from again."""
+        available, limit = self.memory.idle_available_bytes, self.memory.process_limit_bytes
+        decides = available is not None and (limit is None or available <= limit)
+        return decides and self.device_class in ("sbc", "accelerator", "pc")
+
+    @property
+    def storage_budget_bytes(self) -> int | None:
+        """What a model file may take; the whole device's capacity where no smaller figure is known."""
+        available = self.storage.available_for_model_bytes
+        return self.storage.capacity_bytes if available is None else available
+
+    @cached_property
     def target(self) -> Target:
         """What the runtimes need to know of the device."""
         return Target(self.cpu.isa, self.cpu.pointer_bits, self.cpu.cores, self.memory.weights_in, self.gpu)
@@ -150,6 +164,7 @@ class DeviceProfile:
         """The sources of one figure, by its dotted path in the YAML."""
         return tuple(source for source in self.sources if source.field == field)
 
+    @cached_property
     def estimated_fields(self) -> tuple[str, ...]:
         """The figures behind the budget and the storage limit that nobody has read anywhere: marked `estimated`, or
         without a source at all."""
@@ -165,4 +180,4 @@ class DeviceProfile:
     @property
     def budget_is_estimated(self) -> bool:
         """Whether the figure that decides the RAM budget is an estimate."""
-        return any(field.startswith("memory.") for field in self.estimated_fields())
+        return any(field.startswith("memory.") for field in self.estimated_fields)

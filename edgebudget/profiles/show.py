@@ -126,7 +126,7 @@ def show_html(profile: DeviceProfile) -> str:
     environment.filters |= {"one_line": one_line, "size": format_bytes}
     source = files("edgebudget.profiles").joinpath("_templates/device.html").read_text(encoding="utf-8")
     page = environment.from_string(source).render(
-        profile=profile, headings=SHOW_HEADINGS, rows=detail_rows(profile), estimated=profile.estimated_fields()
+        profile=profile, headings=SHOW_HEADINGS, rows=detail_rows(profile), estimated=profile.estimated_fields
     )
     return page.rstrip("\n") + "\n"
 

@@ -138,7 +138,7 @@ def _origin(report: Report, group: Group) -> Origin:
 
 
 def _estimated(profile: DeviceProfile) -> str:
-    fields = profile.estimated_fields()
+    fields = profile.estimated_fields
     if not fields:
         return "the figures behind its budgets were published or measured."
     return f"its budgets rest on estimates: {', '.join(fields)}."

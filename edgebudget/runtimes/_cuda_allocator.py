@@ -50,7 +50,7 @@ class CachingAllocator:
             return None
         small = needed <= SMALL_BYTES
         pool = self._free[small]
-        at = bisect_left(pool, needed, key=lambda entry: entry[0])
+        at = bisect_left(pool, (needed,))
         block = pool.pop(at)[2] if at < len(pool) else self._segment(needed, small)
         spare = block.nbytes - needed
         # What is left of a block stays with it where it is too little to be worth a block of its own.
@@ -62,7 +62,8 @@ class CachingAllocator:
             self._put(rest)
         block.free = False
         self.allocated_bytes += block.nbytes
-        self.allocated_peak_bytes = max(self.allocated_peak_bytes, self.allocated_bytes)
+        if self.allocated_bytes > self.allocated_peak_bytes:
+            self.allocated_peak_bytes = self.allocated_bytes
         return block
 
     def release(self, block: Block | None) -> None:
@@ -101,8 +102,8 @@ class CachingAllocator:
 
     def _put(self, block: Block) -> None:
         block.free = True
-        insort(self._free[block.small], (block.nbytes, block.address, block), key=lambda entry: entry[:2])
+        insort(self._free[block.small], (block.nbytes, block.address, block))
 
     def _take(self, block: Block) -> None:
         pool = self._free[block.small]
-        pool.pop(bisect_left(pool, (block.nbytes, block.address), key=lambda entry: entry[:2]))
+        pool.pop(bisect_left(pool, (block.nbytes, block.address)))

@@ -1,10 +1,10 @@
 """What eager PyTorch holds at each operator: plain rows, since every dtype option sums over all storages again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from edgebudget.graph import ITEMSIZE, TracedGraph, once_per_graph
+from edgebudget.graph import ITEMSIZE, Storage, TracedGraph, once_per_graph
 from edgebudget.runtimes.interface import LiveTensor
 
 
@@ -50,7 +50,7 @@ def lifetimes(graph: TracedGraph) -> Lifetimes:
     return Lifetimes(steps, weights, tuple([row[0] for row in held]), tuple(held))
 
 
-def live_tensors(graph: TracedGraph, nbytes: Sequence[int]) -> Iterator[LiveTensor]:
-    """Yield the activations of `graph`, with the operators at which they are held first and last."""
-    end = max(len(graph.ops), 1) - 1
-    return (LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in graph.activations)
+def live_tensors(activations: Iterable[Storage], steps: int, nbytes: Sequence[int]) -> Iterator[LiveTensor]:
+    """Yield `activations` with those of the `steps` operators at which they are held first and last."""
+    end = max(steps, 1) - 1
+    return (LiveTensor(s.name, nbytes[s.id], max(s.born, 0), min(s.dies, end)) for s in activations)

@@ -6,6 +6,7 @@ which depends on the chip and is left to measurements: the operators that take s
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from edgebudget.dtypes import DtypeOption, once_per_option
 from edgebudget.graph import TracedGraph
@@ -13,7 +14,7 @@ from edgebudget.runtimes._cuda_allocator import Block, CachingAllocator
 from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
 from edgebudget.runtimes._pytorch_torchao import hold
-from edgebudget.runtimes.interface import MemoryLayout, PeakOp
+from edgebudget.runtimes.interface import MemoryLayout, OnDemand, PeakOp
 
 _SCRATCH = frozenset({
     "conv1d", "conv2d", "conv3d", "convolution", "_convolution", "conv_transpose1d", "conv_transpose2d",
@@ -111,11 +112,10 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption) -> MemoryLayout:
     alive_peak = max(found.curve)
     at_alive_peak = found.curve.index(alive_peak)
     op = graph.ops[found.at] if graph.ops else None
-    tensors = tuple(live_tensors(graph, nbytes))
     return MemoryLayout(
         activation_lower_bound_bytes=alive_peak,
         activation_bytes=found.allocated_peak_bytes - found.load_allocated_bytes,
-        activation_total_bytes=sum([tensor.nbytes for tensor in tensors]),
+        activation_total_bytes=sum([nbytes[i] for i in lifetimes(graph).activations]),
         activation_peak_numel=lifetimes(graph).numel_alive(graph, at_alive_peak),
         workspace_bytes=found.reserved_peak_bytes - found.allocated_peak_bytes,
         load_heap_bytes=max(2 * weights, found.load_reserved_bytes),
@@ -126,7 +126,7 @@ def lay_out_on_cuda(graph: TracedGraph, option: DtypeOption) -> MemoryLayout:
         runtime_bytes=0,
         peak_op=PeakOp(found.at, op.target if op else "", op.module if op else ""),
         timeline=tuple(zip(graph.labels, found.curve, strict=False)),
-        tensors=tensors,
+        tensors=OnDemand(partial(live_tensors, graph.activations, len(graph.ops), nbytes)),
         unmodelled_ops=tuple(sorted({op.target for op in graph.ops if op.name in _SCRATCH})),
         notes=(_NOTE,),
         held=assigned,

@@ -129,7 +129,8 @@ def _layouts(graph: TracedGraph) -> dict[tuple[str, int, bool], MemoryLayout]:
 def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     """Return how `program` lies in memory with the kernels of `tiles`. Pure."""
     edge, steps, plan, timeline = program.edge, program.steps, program.plan, program.timeline
-    delegates = {number: price(compiled, tiles) for number, compiled in program.delegates.items()}
+    priced = [price(body, tiles) for body in program.bodies]
+    delegates = {number: priced[body] for number, body in program.body_of.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
     method = METHOD_BYTES + len(plan.buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
     packed = sum([d.packed_bytes for d in delegates.values()])

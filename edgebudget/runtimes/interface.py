@@ -101,6 +101,16 @@ class MemoryLayout:
     inference_kept_bytes: int = 0
 
     @property
+    def load_peak_bytes(self) -> int:
+        """Heap, mapped pages and the runtime itself at the peak of loading."""
+        return self.load_heap_bytes + self.load_mapped_bytes + self.runtime_bytes
+
+    @property
+    def inference_peak_bytes(self) -> int:
+        """Heap, mapped pages and the runtime itself at the peak of inference."""
+        return self.inference_heap_bytes + self.inference_mapped_bytes + self.runtime_bytes
+
+    @property
     def load_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of loading, the runtime left out."""
         return self.load_heap_bytes + self.load_mapped_bytes + self.load_kept_bytes

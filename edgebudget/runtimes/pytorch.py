@@ -101,7 +101,7 @@ class _PyTorch:
             runtime_bytes=RUNTIME_BYTES,
             peak_op=PeakOp(at, op.target if op else "", op.module if op else ""),
             timeline=OnDemand(partial(_timeline, graph, with_scratch)),
-            tensors=OnDemand(partial(live_tensors, graph, nbytes)),
+            tensors=OnDemand(partial(live_tensors, graph.activations, len(graph.ops), nbytes)),
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
+from edgebudget.tracing.foreseen import foresee
 from edgebudget.tracing.rules import ALONE, PLAIN, RAN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
 from edgebudget.tracing.values import (
     META,
@@ -206,7 +207,9 @@ class Recorder(TorchDispatchMode):
         rule = RULES.get(known)
         made: object = None
         if rule is None:
-            made, rule = self._learn(func, args, kwargs or {})
+            rule = foresee(name_of(func), args, kwargs or {})
+            if rule is None:
+                made, rule = self._learn(func, args, kwargs or {})
             RULES.remember(known, rule)
         self.last_rule = rule
         kind_of_rule = rule.kind

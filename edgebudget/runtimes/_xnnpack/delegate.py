@@ -34,13 +34,11 @@ maps the whole pages that hold it, and those that it shares with its neighbours 
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """A delegate before it is known which kernels run it.
+class Body:
+    """What of a delegate has a price: the same for each of the blocks that a model repeats.
 
-    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled: `mapped_bytes`, with
-    its description, each piece by itself in whole pages. `costs` are the different ones of its nodes, `nodes_of` the
-    nodes that have each. `names`, and what is `held` in the workspace, are by node. Structures and what is freed once
-    it is compiled (`transient`) are those of the 64-bit build.
+    `costs` are the different ones of its nodes, `nodes_of` the nodes that have each; what is `held` in the workspace is
+    by node. Structures and what is freed once it is compiled (`transient`) are those of the 64-bit build.
     """
 
     costs: tuple[Cost | Priced, ...]
@@ -48,11 +46,6 @@ class Compiled:
     structure_bytes: int
     transient_bytes: int
     tabulated_bytes: int
-    total_bytes: int
-    program_bytes: int
-    stored: Mapping[tuple[int, int], int]
-    mapped_bytes: int
-    names: tuple[tuple[str, str], ...]
     held: Held
     _workspaces: dict[tuple[object, ...], Workspace] = field(default_factory=dict, repr=False, compare=False)
 
@@ -62,6 +55,22 @@ class Compiled:
         if key not in self._workspaces:
             self._workspaces[key] = plan_workspace(self.held, scratch, alignment)
         return self._workspaces[key]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A delegate before it is known which kernels run it.
+
+    `stored` maps its constants to their bytes in the file, which are mapped while it is compiled: `mapped_bytes`, with
+    its description, each piece by itself in whole pages. `names` are by node.
+    """
+
+    body: Body
+    total_bytes: int
+    program_bytes: int
+    stored: Mapping[tuple[int, int], int]
+    mapped_bytes: int
+    names: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +100,27 @@ def compile_delegate(step: Step, graph: EdgeGraph) -> Compiled:
         nodes_of.setdefault(node.cost, []).append(i)
     described = DELEGATE_FILE_BYTES + values * VALUE_FILE_BYTES + (sub.constants + sub.scales) * KEY_FILE_BYTES
     return Compiled(
-        costs=tuple(nodes_of),
-        nodes_of=tuple([tuple(nodes) for nodes in nodes_of.values()]),
-        structure_bytes=structures,
-        transient_bytes=_transient_bytes(sub),
-        tabulated_bytes=sub.tabulated_bytes,
+        body=Body(
+            costs=tuple(nodes_of),
+            nodes_of=tuple([tuple(nodes) for nodes in nodes_of.values()]),
+            structure_bytes=structures,
+            transient_bytes=_transient_bytes(sub),
+            tabulated_bytes=sub.tabulated_bytes,
+            held=hold_in_workspace(sub, graph.element_bytes),
+        ),
         total_bytes=sum([n for n, outside in zip(sub.sizes, sub.external, strict=True) if not outside]),
         program_bytes=described,
         stored=sub.stored,
         mapped_bytes=described + sum(sub.stored.values()) + (1 + sub.constants + sub.scales) * PARTIAL_PAGES_BYTES,
         names=tuple([(node.module, node.name) for node in sub.nodes]),
-        held=hold_in_workspace(sub, graph.element_bytes),
     )
 
 
-def price(compiled: Compiled, tiles: Tiles) -> Delegate:
-    """Return what `compiled` takes on a target with `tiles`. Pure."""
-    structures, packed, shaped, unwritten = compiled.structure_bytes, 0, 0, 0
+def price(body: Body, tiles: Tiles) -> Delegate:
+    """Return what a delegate takes on a target with `tiles`. Pure."""
+    structures, packed, shaped, unwritten = body.structure_bytes, 0, 0, 0
     scratch: list[tuple[int, int]] = []
-    for same, nodes in zip(compiled.costs, compiled.nodes_of, strict=True):
+    for same, nodes in zip(body.costs, body.nodes_of, strict=True):
         cost = same.on(tiles)
         structures += cost.structures * len(nodes)
         packed += cost.packed * len(nodes)
@@ -118,12 +129,12 @@ def price(compiled: Compiled, tiles: Tiles) -> Delegate:
         if cost.workspace:
             scratch += [(node, cost.workspace) for node in nodes]
     share = tiles.pointer_bytes / 8  # structures are pointers and size_t: half as large where pointers are
-    work = compiled.workspace(tuple(sorted(scratch)), tiles.alignment)
+    work = body.workspace(tuple(sorted(scratch)), tiles.alignment)
     return Delegate(
         packed_bytes=packed,
         structure_bytes=int(structures * share),
-        transient_bytes=int(compiled.transient_bytes * share),
-        table_bytes=_table_bytes(compiled.tabulated_bytes, tiles),
+        transient_bytes=int(body.transient_bytes * share),
+        table_bytes=_table_bytes(body.tabulated_bytes, tiles),
         shaped_bytes=shaped,
         unwritten_bytes=unwritten,
         workspace_bytes=usable_bytes(work.nbytes, tiles.alignment) if work.nbytes else 0,

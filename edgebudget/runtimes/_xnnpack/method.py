@@ -5,7 +5,7 @@ once delegates are fused: breadth first from what needs nothing).
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -183,7 +183,7 @@ def _breadth_first(steps: list[Step]) -> list[Step]:
     return order
 
 
-def planned(graph: EdgeGraph, steps: list[Step]) -> list[Buffer]:
+def planned(graph: EdgeGraph, steps: Sequence[Step]) -> list[Buffer]:
     """Return what the arena holds: inputs, outputs, and every value that crosses a delegate's border."""
     first: dict[int, int] = dict.fromkeys(graph.inputs, 0)
     last: dict[int, int] = dict.fromkeys(graph.inputs, 0)

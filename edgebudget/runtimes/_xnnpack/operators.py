@@ -5,7 +5,7 @@ pointers and size_t throughout, so a 32-bit build takes half.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack.memory_planner import EXTRA_BYTES, round_up
@@ -43,8 +43,7 @@ def _fully_connected_node(tiles: Tiles) -> int:  # create_fully_connected_nc
     return OPERATOR + COMPUTE_2 + CONVOLUTION + _gemm_kernels(tiles) + _with_kinds(GEMM_CONTEXT, tiles)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """`structures` and `packed`: what is held from creation on; `shaped`: what the first run adds on the heap;
     `workspace`: scratch the planner places while the operator runs; `unwritten`: how much of `shaped` stays as it was
     allocated."""
@@ -60,8 +59,7 @@ class Cost:
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(NamedTuple):
     """What an operator costs where that depends on the kernels: `price` of a table of them and of `arguments`."""
 
     price: Callable[..., Cost]
@@ -82,8 +80,7 @@ def concatenation(parts: int) -> Cost:
     return Cost(parts * (OPERATOR + COMPUTE_2))
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
+class Precision(NamedTuple):
     """How an operator computes: bytes of an activation, a weight and a bias, and of a channel's scale."""
 
     name: str

@@ -10,7 +10,7 @@ from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._executorch_edge import edge_target
 from edgebudget.runtimes._executorch_kernels import without_kernel
 from edgebudget.runtimes._functional import functionalize
-from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Compiled, compile_delegate
+from edgebudget.runtimes._xnnpack.delegate import CALL_FILE_BYTES, Body, Compiled, compile_delegate
 from edgebudget.runtimes._xnnpack.edge import EdgeGraph
 from edgebudget.runtimes._xnnpack.lowering import hold_values, lower
 from edgebudget.runtimes._xnnpack.method import Step, planned, steps_of
@@ -26,8 +26,9 @@ _GROUPED_NOTE = (
 class Program:
     """A graph under an option: everything about it that no kernel table changes.
 
-    `plan` is the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the
-    order they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
+    `bodies` are those of the `delegates`, each once, and `body_of` says which of them each has, by number. `plan` is
+    the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the order
+    they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
     weights that portable operators read; `has_tables` whether a chain of operators becomes a table while loading.
     `held` is how storages are held where that is not as the option says. `missing` are operators that neither XNNPACK
     nor ExecuTorch has a kernel for.
@@ -36,6 +37,8 @@ class Program:
     edge: EdgeGraph
     steps: tuple[Step, ...]
     delegates: Mapping[int, Compiled]
+    bodies: tuple[Body, ...]
+    body_of: Mapping[int, int]
     plan: ArenaPlan
     timeline: tuple[tuple[str, str, int], ...]
     numel: tuple[int, ...]
@@ -57,8 +60,10 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     floats = {"float32", "float16"}.issuperset(options)
     quantization = Quantization() if floats else quantize(graph, functionalize(graph), options)
     edge = hold_values(_partitioned(graph), quantization, "float16" if "float16" in options else "float32")
-    steps = steps_of(edge)
+    steps = _float_steps(graph) if floats else tuple(steps_of(edge))
     delegates = {step.delegate: compile_delegate(step, edge) for step in steps if step.delegate >= 0}
+    bodies: dict[Body, int] = {}
+    body_of = {number: bodies.setdefault(delegate.body, len(bodies)) for number, delegate in delegates.items()}
     plan = executorch_greedy(planned(edge, steps))
     timeline, numel, spans = _timeline(edge, steps, delegates, plan.buffers)
     outside = _constants_outside(edge, steps)
@@ -69,14 +74,16 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     grouped = "qb4w" in quantization.weights.values()
     return Program(
         edge=edge,
-        steps=tuple(steps),
+        steps=steps,
         delegates=delegates,
+        bodies=tuple(bodies),
+        body_of=body_of,
         plan=plan,
         timeline=tuple(timeline),
         numel=tuple(numel),
         spans=tuple(spans),
         outside_bytes=outside,
-        has_tables=any(d.tabulated_bytes for d in delegates.values()),
+        has_tables=any(body.tabulated_bytes for body in bodies),
         is_quantized=bool(quantization.operators or quantization.weights),
         storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
@@ -92,6 +99,12 @@ def _partitioned(graph: TracedGraph) -> EdgeGraph:
     edge = lower(graph, functionalize(graph))
     partition(edge)
     return edge
+
+
+@once_per_graph
+def _float_steps(graph: TracedGraph) -> tuple[Step, ...]:
+    """Return the method's calls where nothing is quantized: the same in every floating-point type."""
+    return tuple(steps_of(_partitioned(graph)))
 
 
 def _constants_outside(edge: EdgeGraph, steps: Sequence[Step]) -> int:
@@ -129,7 +142,7 @@ def _timeline(
         else:
             delegate = delegates[step.delegate]
             for (module, name), nbytes, held in zip(
-                delegate.names, delegate.held.alive, delegate.held.alive_numel, strict=True
+                delegate.names, delegate.body.held.alive, delegate.body.held.alive_numel, strict=True
             ):
                 timeline.append((module, name, alive + nbytes))
                 numel.append(count + held)
