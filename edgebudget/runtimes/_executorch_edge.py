@@ -9,7 +9,7 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 - every operator writes to tensors allocated by nodes just before it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
@@ -60,8 +60,9 @@ class Step(NamedTuple):
 class Program:
     """What ExecuTorch runs: `specs` by number, `steps` in order, and the numbers of inputs and outputs.
 
-    `mutable` are buffers and inputs of the model that the program writes to. `refused` are operators that ExecuTorch
-    does not lower, `missing` those that it lowers and has no kernel for when the program is loaded.
+    `mutable` are buffers and inputs of the model that the program writes to. `unused` are buffers that no step reads;
+    they are in the file all the same. `refused` are operators that ExecuTorch does not lower, `missing` those that it
+    lowers and has no kernel for when the program is loaded.
     """
 
     specs: tuple[Spec, ...]
@@ -69,6 +70,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     mutable: tuple[int, ...] = ()
+    unused: tuple[Spec, ...] = ()
     refused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -129,6 +131,30 @@ def lower(graph: TracedGraph) -> Program:
     return _Lowering(graph).run()
 
 
+def retyped(program: Program, dtype: str) -> Program | None:
+    """Return a `program` of float32 in another floating-point type, where its operators become the same in that.
+
+    None where it may have other steps in that: scalars stay float32, and what meets them is cast.
+    """
+    if any(spec.storage < 0 for spec in program.specs):
+        return None
+    if any("float32" in step.args or "float32" in [arg for _, arg in step.kwargs] for step in program.steps):
+        return None
+    return replace(program, specs=_in_type(program.specs, dtype), unused=_in_type(program.unused, dtype))
+
+
+def _in_type(specs: tuple[Spec, ...], dtype: str) -> tuple[Spec, ...]:
+    size, single = ITEMSIZE[dtype], ITEMSIZE["float32"]
+    return tuple(
+        [
+            Spec(spec.shape, dtype, spec.nbytes // single * size, spec.constant, spec.storage)
+            if spec.dtype == "float32"
+            else spec
+            for spec in specs
+        ]
+    )
+
+
 class _Lowering:
     def __init__(self, graph: TracedGraph) -> None:
         self._graph = graph
@@ -160,9 +186,16 @@ class _Lowering:
             inputs=inputs,
             outputs=outputs,
             mutable=tuple(self._mutable),
+            unused=self._unused(),
             refused=tuple(refused),
             missing=without_kernel(step.target for step in steps),
         )
+
+    def _unused(self) -> tuple[Spec, ...]:
+        known = {spec.storage for spec in self._specs}
+        ids = [s for storages in self._graph.buffers.values() for s in storages if s not in known]
+        buffers = [self._graph.storages[s] for s in ids]
+        return tuple([Spec((s.numel,), s.dtype, s.nbytes, True, s.id) for s in buffers])
 
     def _spec_of(self, tensor: int) -> int:
         if tensor not in self._number:

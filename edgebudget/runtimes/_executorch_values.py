@@ -71,8 +71,8 @@ def _signature(target: str) -> _Signature:
     return _Signature(tuple(a.name for a in kept), kinds, defaults)
 
 
-def census(program: Program, unused_buffers: int) -> Census:
-    """Return the values of `program`. `unused_buffers`: how many no step reads; they are in the file all the same."""
+def census(program: Program) -> Census:
+    """Return the values of `program`."""
     values: Counter[str] = Counter()
     ranks: Counter[int] = Counter()
     lists: Counter[int] = Counter()
@@ -108,9 +108,9 @@ def census(program: Program, unused_buffers: int) -> Census:
         calls[(len(arguments) + outs, seen)] += count
     for spec in tensors:
         ranks[len(program.specs[spec].shape)] += 1
-    ranks[0] += unused_buffers
+    ranks[0] += len(program.unused)
     values["Tensor"] = sum(ranks.values())
-    constants = sum(program.specs[spec].constant for spec in tensors) + unused_buffers
+    constants = sum(program.specs[spec].constant for spec in tensors) + len(program.unused)
     return Census(
         values,
         ranks,
