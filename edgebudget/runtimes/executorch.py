@@ -142,7 +142,7 @@ def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
 def _make_plan(program: Program, values: Census) -> _Planned:
     placed = place(program)
     plan = executorch_greedy([p.buffer for p in placed])
-    by_step = tuple(Buffer(p.spec, p.buffer.nbytes, p.first_step, p.last_step) for p in placed)
+    by_step = tuple([Buffer(spec, buffer.nbytes, first, last) for spec, buffer, first, last in placed])
     curve = tuple(live_bytes(by_step, max(len(program.steps), 1)))
     at = curve.index(max(curve))
     alive = [p for p in placed if p.first_step <= at <= p.last_step]
