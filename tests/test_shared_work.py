@@ -17,7 +17,9 @@ from torch import nn
 from edgebudget.dtypes import DTYPES
 from edgebudget.graph import TracedGraph
 from edgebudget.pipeline import resolve_asked
-from edgebudget.runtimes import RUNTIMES
+from edgebudget.runtimes import RUNTIMES, executorch
+from edgebudget.runtimes._executorch_edge import lower
+from edgebudget.runtimes._executorch_values import census
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.sources import load_model
 from edgebudget.target import Target
@@ -107,6 +109,20 @@ DERIVED: dict[str, Operator] = {
     "layer_norm": lambda m, x: F.layer_norm(x.transpose(1, -1), (4,)),
     "pool": lambda m, x: F.adaptive_avg_pool2d(x, 1).flatten(1),
     "matmul": lambda m, x: x @ x.transpose(-1, -2),
+    "softmax": lambda m, x: x.permute(0, 3, 1, 2).softmax(1),
+    "softmax in float32": lambda m, x: x.softmax(1, dtype=torch.float32) + 1,
+    "mean": lambda m, x: x.mean((2, 3)) + x.mean(),
+    "dropout": lambda m, x: F.dropout(x + 1, training=m.training),
+    "clone": lambda m, x: x.transpose(1, 2).clone() + x.clone(memory_format=torch.channels_last).transpose(1, 2),
+    "expand": lambda m, x: x[:1, :1].expand(2, 3, -1, -1) * x[:1, :1].expand_as(x)[:1, :1],
+    "unflatten": lambda m, x: x.unflatten(1, (2, 2)).squeeze(0) + 1,
+    "squeeze": lambda m, x: x.squeeze(1).squeeze((0, 2)) + 1,
+    "unbind": lambda m, x: torch.stack(x.transpose(1, 2).unbind(2), 1).swapaxes(0, 1),
+    "split": lambda m, x: torch.cat(x.split([1, 3], 1)[::-1], 1).reshape_as(x.permute(0, 2, 3, 1)),
+    "repeat": lambda m, x: x.repeat(2, 1, 1, 3),
+    "new_zeros": lambda m, x: x.new_zeros(3, 4).fill_(2) + (x + 1).zero_()[0, 0, 0, 0],
+    "masked_fill": lambda m, x: x.masked_fill(x == 0, -100.0).masked_fill(x != 1, 0),
+    "scalars": lambda m, x: (x * 0.5 + 1) / 3,
     "mixed types": lambda m, x: torch.cat([x.flatten(), torch.arange(3, device=x.device).float()]) + 1,
 }
 SHAPES = st.tuples(st.integers(1, 3), st.just(4), st.integers(1, 6), st.integers(1, 6))
@@ -124,13 +140,28 @@ def test_what_is_derived_is_what_running_the_operator_gives(
             norm=nn.BatchNorm2d(4), linear=nn.Linear(4, 5),
         ).eval()  # fmt: skip
     graph = trace(module, (image(*second),))
+    option = DTYPES.get(dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(core_aten, "_TEMPLATES", {})
         patch.setattr(core_aten, "_FORMS", {})
         decompose(trace(module, (image(*first),)), "float32")
         decompose(graph, "float32")
-        derived = decompose(graph, dtype)
+        derived, planned = decompose(graph, dtype), executorch._plan(graph, option)
         patch.setattr(core_aten, "_TEMPLATES", {})
         patch.setattr(core_aten, "_FORMS", {})
         run = decompose(graph, dtype)
     assert (derived.ops, derived.tensors, derived.storages) == (run.ops, run.tensors, run.storages)
+    program = lower(run)
+    assert planned == executorch._make_plan(program, census(program))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "convnext_tiny", "squeezenet1_0"])
+def test_half_precision_is_planned_from_the_program_in_float32_where_it_becomes_the_same(name: str) -> None:
+    graph = replace(traced(name))
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[str] = []
+        patch.setattr(executorch, "to_core_aten", lambda graph, dtype: asked.append(dtype) or decompose(graph, dtype))
+        planned = executorch._plan(graph, DTYPES.get("float16"))
+        assert asked == ["float32"]
+    program = lower(decompose(graph, "float16"))
+    assert planned == executorch._make_plan(program, census(program))

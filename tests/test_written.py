@@ -201,6 +201,19 @@ def test_what_is_remembered_of_a_group_is_what_running_it_gives(dtype: str) -> N
         assert parts(decompose(first, dtype)) == expected
 
 
+def test_a_group_in_half_precision_is_known_from_the_same_in_float32() -> None:
+    graph = masked((0, 2, 1.0), (3, 6, 2.0))
+    expected = afresh(graph, "float16")
+    start = groups._Known(Template(0, (), (), (), ()))
+    start.single = start
+    with patch.object(groups, "_START", start):
+        decompose(graph)
+        with patch.object(groups.Running, "run", side_effect=AssertionError("it ran again")):
+            assert parts(decompose(graph, "float16")) == expected
+        other = masked((0, 2, 1.0), (3, 5, 2.0))
+        assert parts(decompose(other, "float16")) == afresh(other, "float16")  # derived to begin with, then run
+
+
 def test_what_is_written_to_a_product_is_written_to_what_the_product_is_a_view_of() -> None:
     def forward(m: Forward, x: torch.Tensor) -> torch.Tensor:
         y = x @ x

@@ -1,5 +1,6 @@
 """ExecuTorch's greedy planner: buckets that never grow, made by the largest buffer that needed one."""
 
+from bisect import insort
 from collections.abc import Sequence
 
 from edgebudget.planning.interface import ArenaPlan, Buffer
@@ -15,11 +16,11 @@ class _Bucket:
         self.offset = offset
         self.nbytes = nbytes
         self.busy = 0  # bit i: somebody is there at operator i
-        self.occupants: list[tuple[int, int]] = []  # (operators as bits, end inside the bucket)
+        self.occupants: list[tuple[int, int]] = []  # (end inside the bucket, operators as bits), ascending
 
     def place(self, moments: int, start: int, size: int) -> int:
         self.busy |= moments
-        self.occupants.append((moments, start + size))
+        insort(self.occupants, (start + size, moments))
         return self.offset + start
 
 
@@ -30,14 +31,15 @@ def executorch_greedy(buffers: Sequence[Buffer], alignment: int = 16) -> ArenaPl
     with it; else above all who are alive with it in the first bucket that has the room; else into a bucket of its own.
     The arena is the sum of the buckets. `alignment` is 16 unless a program was lowered with another.
     """
-    order = sorted(range(len(buffers)), key=lambda i: (-align(buffers[i].nbytes, alignment), -i))
+    sizes = [align(buffer.nbytes, alignment) for buffer in buffers]
+    order = sorted(range(len(buffers)), key=lambda i: (-sizes[i], -i))
     offsets = [0] * len(buffers)
     buckets: list[_Bucket] = []
     total = 0
     origin = min((buffer.first for buffer in buffers), default=0)
     for i in order:
-        _, nbytes, first, last = buffers[i]
-        size = align(nbytes, alignment)
+        _, _, first, last = buffers[i]
+        size = sizes[i]
         moments = (1 << (last + 1 - origin)) - (1 << (first - origin))
         for bucket in buckets:
             if not bucket.busy & moments:
@@ -45,7 +47,9 @@ def executorch_greedy(buffers: Sequence[Buffer], alignment: int = 16) -> ArenaPl
                 break
         else:
             for bucket in buckets:
-                start = max([end for alive, end in bucket.occupants if alive & moments], default=0)
+                if bucket.nbytes <= size:
+                    continue
+                start = next((end for end, alive in reversed(bucket.occupants) if alive & moments), 0)
                 if 0 < start <= bucket.nbytes - size:
                     offsets[i] = bucket.place(moments, start, size)
                     break

@@ -9,17 +9,18 @@ The passes are those of `to_edge` and `to_executorch` in executorch 1.5.1 with t
 - every operator writes to tensors allocated by nodes just before it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgebudget.graph import FLOATING, ITEMSIZE, NUMBERS, Arg, Op, Ref, Role, TracedGraph, refs_in
+from edgebudget.graph import FLOATING, ITEMSIZE, NUMBERS, WEIGHT_ROLES, Arg, Op, Ref, Role, TracedGraph, refs_in
 from edgebudget.planning import Buffer
 from edgebudget.runtimes._executorch_kernels import without_kernel
 
-_PROMOTED = {"add.Tensor": False, "mul.Tensor": False, "sub.Tensor": False, "minimum.default": False,
-             "div.Tensor": True, "div.Tensor_mode": False}  # fmt: skip
+_PROMOTED = {"aten.add.Tensor": False, "aten.mul.Tensor": False, "aten.sub.Tensor": False,
+             "aten.minimum.default": False, "aten.div.Tensor": True, "aten.div.Tensor_mode": False}  # fmt: skip
 """Operators whose operands RemoveMixedTypeOperators casts, and whether integers become floating-point."""
 
 _DEFAULT_LAYOUT_ONLY = {"aten._adaptive_avg_pool2d.default", "aten.avg_pool2d.default", "aten.expand_copy.default",
@@ -31,6 +32,7 @@ _ACCEPTED = {"aten.mkldnn_rnn_layer.default", "aten._upsample_bilinear2d_aa.defa
              "aten.scalar_tensor.default", "aten.copy_.default"}  # fmt: skip
 """Operators outside core ATen that `to_edge` accepts (exir/verification/verifier.py), and the copy it makes itself."""
 
+_ACTIVATION = Role.ACTIVATION  # looked up in the enum, it takes twice as long
 _ORDER = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64")
 
 
@@ -60,8 +62,9 @@ class Step(NamedTuple):
 class Program:
     """What ExecuTorch runs: `specs` by number, `steps` in order, and the numbers of inputs and outputs.
 
-    `mutable` are buffers and inputs of the model that the program writes to. `refused` are operators that ExecuTorch
-    does not lower, `missing` those that it lowers and has no kernel for when the program is loaded.
+    `mutable` are buffers and inputs of the model that the program writes to. `unused` are buffers that no step reads;
+    they are in the file all the same. `refused` are operators that ExecuTorch does not lower, `missing` those that it
+    lowers and has no kernel for when the program is loaded.
     """
 
     specs: tuple[Spec, ...]
@@ -69,6 +72,7 @@ class Program:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     mutable: tuple[int, ...] = ()
+    unused: tuple[Spec, ...] = ()
     refused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
@@ -86,8 +90,8 @@ class _Facts(NamedTuple):
     """What the passes ask of an operator's schema."""
 
     is_view: bool
+    takes_tensor: tuple[bool, ...]  # by position
     tensor_arguments: frozenset[str]
-    names: tuple[str, ...]
     list_output: bool  # one list of tensors, such as `split_with_sizes` returns
     lowers: bool
 
@@ -104,8 +108,8 @@ def _facts(target: str) -> _Facts:
     returns = schema.returns
     return _Facts(
         bool(operator.is_view),
+        tuple([a.name in tensors for a in schema.arguments]),
         tensors,
-        tuple(a.name for a in schema.arguments),
         len(returns) == 1 and isinstance(returns[0].type, torch.ListType),
         target in _ACCEPTED or torch.Tag.core in operator.tags or torch.Tag.view_copy in operator.tags
         if namespace == "aten"
@@ -113,6 +117,7 @@ def _facts(target: str) -> _Facts:
     )
 
 
+@cache
 def edge_target(target: str) -> str:
     """Return the operator of the edge dialect for one of core ATen: views become copies."""
     namespace, name, overload = target.split(".")
@@ -127,6 +132,30 @@ def returns_list(step: Step) -> bool:
 def lower(graph: TracedGraph) -> Program:
     """Return the program that ExecuTorch makes of a core ATen `graph`."""
     return _Lowering(graph).run()
+
+
+def retyped(program: Program, dtype: str) -> Program | None:
+    """Return a `program` of float32 in another floating-point type, where its operators become the same in that.
+
+    None where it may have other steps in that: scalars stay float32, and what meets them is cast.
+    """
+    if any(spec.storage < 0 for spec in program.specs):
+        return None
+    if any("float32" in step.args or "float32" in [arg for _, arg in step.kwargs] for step in program.steps):
+        return None
+    return replace(program, specs=_in_type(program.specs, dtype), unused=_in_type(program.unused, dtype))
+
+
+def _in_type(specs: tuple[Spec, ...], dtype: str) -> tuple[Spec, ...]:
+    size, single = ITEMSIZE[dtype], ITEMSIZE["float32"]
+    return tuple(
+        [
+            Spec(spec.shape, dtype, spec.nbytes // single * size, spec.constant, spec.storage)
+            if spec.dtype == "float32"
+            else spec
+            for spec in specs
+        ]
+    )
 
 
 class _Lowering:
@@ -145,14 +174,7 @@ class _Lowering:
             self._lower(op)
         outputs = tuple(self._spec_of(t) for t in self._graph.outputs)
         steps = _without_dead(self._steps, outputs)
-        steps = _without_dead(_view_roots(steps), outputs)
-        returned = set(outputs)
-        steps = [
-            step._replace(target="view")
-            if step.target == "aten.view_copy.default" and step.writes[0] not in returned
-            else step
-            for step in steps
-        ]
+        steps = _without_dead(_with_views(steps, outputs), outputs)
         refused = dict.fromkeys(op.target for op in self._graph.ops if not _facts(op.target).lowers)
         return Program(
             specs=tuple(self._specs),
@@ -160,18 +182,29 @@ class _Lowering:
             inputs=inputs,
             outputs=outputs,
             mutable=tuple(self._mutable),
+            unused=self._unused(),
             refused=tuple(refused),
             missing=without_kernel(step.target for step in steps),
         )
 
+    def _unused(self) -> tuple[Spec, ...]:
+        known = {spec.storage for spec in self._specs}
+        ids = [s for storages in self._graph.buffers.values() for s in storages if s not in known]
+        buffers = [self._graph.storages[s] for s in ids]
+        return tuple([Spec((s.numel,), s.dtype, s.nbytes, True, s.id) for s in buffers])
+
     def _spec_of(self, tensor: int) -> int:
-        if tensor not in self._number:
-            spec, storage = self._graph.tensors[tensor], self._graph.storage_of(tensor)
-            constant = storage.role not in (Role.ACTIVATION, Role.INPUT)
-            self._number[tensor] = self._add(Spec(spec.shape, spec.dtype, spec.nbytes, constant, spec.storage))
-            if storage.role is Role.INPUT and _is_permuted(spec.stride):
-                self._permuted.add(self._number[tensor])
-        return self._number[tensor]
+        number = self._number.get(tensor)
+        if number is None:
+            spec = self._graph.tensors[tensor]
+            storage = self._graph.storages[spec.storage]
+            role = storage.role
+            nbytes = storage.nbytes if role is _ACTIVATION else spec.nbytes  # what was made is alone in its storage
+            number = self._add(Spec(spec.shape, spec.dtype, nbytes, role in WEIGHT_ROLES, spec.storage))
+            self._number[tensor] = number
+            if role is Role.INPUT and _is_permuted(spec.stride):
+                self._permuted.add(number)
+        return number
 
     def _add(self, spec: Spec) -> int:
         self._specs.append(spec)
@@ -192,18 +225,16 @@ class _Lowering:
         if target == "aten._to_copy.default" and self._copies_nothing(op):
             self._number[op.outputs[0]] = self._spec_of(op.inputs[0])
             return
-        args = [
-            self._argument(arg, name in facts.tensor_arguments) for arg, name in zip(op.args, facts.names, strict=False)
-        ]
+        args = list(map(self._argument, op.args, facts.takes_tensor))
         kwargs = [(name, self._argument(arg, name in facts.tensor_arguments)) for name, arg in op.kwargs]
         if target == "aten.cat.default" and isinstance(args[0], tuple):
             args[0] = tuple(a for a in args[0] if isinstance(a, Ref) and 0 not in self._specs[a].shape)
-        floating = _PROMOTED.get(target.removeprefix("aten."))
+        floating = _PROMOTED.get(target)
         if floating is not None and len(args) > 1:
             whole = floating or (target.endswith("_mode") and dict(op.kwargs).get("rounding_mode") is None)
             dtype = _promote([self._specs[a] for a in args if isinstance(a, Ref)], whole)
             args = [self._cast(arg, dtype, op.module) for arg in args]
-        writes = tuple(self._spec_of(t) for t in op.outputs)
+        writes = tuple([self._spec_of(t) for t in op.outputs])
         if self._permuted and target in _DEFAULT_LAYOUT_ONLY and isinstance(args[0], Ref) and args[0] in self._permuted:
             copy = self._add(self._specs[args[0]]._replace(storage=-1, constant=False))
             self._step(
@@ -211,7 +242,7 @@ class _Lowering:
             )
             args[0] = Ref(copy)
         self._step(target, op.module, tuple(args), tuple(kwargs), writes)
-        if self._is_permuted_output(target, args, dict(kwargs), writes):
+        if (kwargs or self._permuted) and self._is_permuted_output(target, args, dict(kwargs), writes):
             self._permuted.update(writes)
 
     def _is_permuted_output(
@@ -242,8 +273,10 @@ class _Lowering:
         if isinstance(arg, Ref):
             ref = self._ref.get(arg)
             if ref is None:
-                ref = self._ref[arg] = Ref(self._spec_of(int(arg)))
+                ref = self._ref[arg] = Ref(self._spec_of(arg))
             return ref
+        if arg is None:
+            return arg
         if isinstance(arg, tuple):
             return arg if NUMBERS.issuperset(map(type, arg)) else tuple([self._argument(item, False) for item in arg])
         if tensor and isinstance(arg, bool | int | float):
@@ -268,15 +301,17 @@ class _Lowering:
         return source.dtype == made.dtype and (layout in (None, "preserve_format") or source.stride == made.stride)
 
 
-def _view_roots(steps: list[Step]) -> list[Step]:
-    """Point every `view_copy` at what the first of its chain reads (NormalizeViewCopyBasePass)."""
+def _with_views(steps: list[Step], outputs: tuple[int, ...]) -> list[Step]:
+    """Have every `view_copy` read what the first of its chain reads (NormalizeViewCopyBasePass) and run nothing, unless
+    it makes one of `outputs`."""
     base: dict[int, int] = {}
     result = []
     for step in steps:
-        if step.target == "aten.view_copy.default":
-            source = base.get(step.reads[0], step.reads[0])
-            base[step.writes[0]] = source
-            step = step._replace(args=(Ref(source), *step.args[1:]), reads=(source,))
+        target, module, args, kwargs, reads, writes = step
+        if target == "aten.view_copy.default":
+            source = base[writes[0]] = base.get(reads[0], reads[0])
+            kind = target if writes[0] in outputs else "view"
+            step = Step(kind, module, (Ref(source), *args[1:]), kwargs, (source,), writes)
         result.append(step)
     return result
 
@@ -300,51 +335,50 @@ def place(program: Program) -> tuple[Placed, ...]:
     """
     specs = program.specs
     base: dict[int, int] = {}
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    first_step: dict[int, int] = {}
-    last_step: dict[int, int] = {}
+    first: dict[int, tuple[int, int]] = {}  # node and step
+    last: dict[int, tuple[int, int]] = {}
     used = {spec for step in program.steps for spec in step.reads} | set(program.outputs)
-    order: list[int] = []
     index = 1
 
-    def touch(spec: int, node: int, step: int) -> None:
-        spec = base.get(spec, spec)
-        if spec not in first:
-            first[spec], first_step[spec] = node, step
-            order.append(spec)
-        last[spec], last_step[spec] = node, step
+    def touch(several: Iterable[int], node: int, step: int) -> None:
+        moment = (node, step)
+        for spec in several:
+            spec = base.get(spec, spec)
+            if spec not in first:
+                first[spec] = moment
+            last[spec] = moment
 
-    for spec in (*(s for s in program.mutable if s not in program.inputs), *program.inputs):
-        touch(spec, 0, -1)
+    touch((*[s for s in program.mutable if s not in program.inputs], *program.inputs), 0, -1)
     for number, step in enumerate(program.steps):
-        if step.target == "view":
-            base[step.writes[0]] = base.get(step.reads[0], step.reads[0])
-            touch(step.reads[0], index, number)
+        target, _, _, _, reads, writes = step
+        if target == "view":
+            base[writes[0]] = base.get(reads[0], reads[0])
+            touch(reads[:1], index, number)
             index += 1
             continue
         together = returns_list(step)
-        several = len(step.writes) > 1 or together
-        for spec in step.writes:
-            touch(spec, index, number)
-            index += 0 if together else 1
-        index += 1 if together else 0
-        for spec in (*step.reads, *step.writes):
-            touch(spec, index, number)
+        if together:
+            touch(writes, index, number)
+            index += 1
+        else:
+            for spec in writes:
+                touch((spec,), index, number)
+                index += 1
+        touch(reads + writes, index, number)
         index += 1
-        if several:
-            for spec in step.writes:
+        if together or len(writes) > 1:
+            for spec in writes:
                 if spec in used:
-                    for sibling in step.writes:
-                        touch(sibling, index, number)
+                    touch(writes, index, number)
                     index += 1
-    for spec in (*program.mutable, *program.outputs):
-        touch(spec, index, max(len(program.steps) - 1, 0))
-    return tuple(
-        Placed(spec, Buffer(spec, specs[spec].nbytes, first[spec], last[spec]), first_step[spec], last_step[spec])
-        for spec in order
-        if not specs[spec].constant and specs[spec].nbytes
-    )
+    touch((*program.mutable, *program.outputs), index, max(len(program.steps) - 1, 0))
+    placed = []
+    for spec, (born, first_step) in first.items():
+        nbytes = specs[spec].nbytes
+        if nbytes and not specs[spec].constant:
+            died, last_step = last[spec]
+            placed.append(Placed(spec, Buffer(spec, nbytes, born, died), first_step, last_step))
+    return tuple(placed)
 
 
 def _promote(operands: list[Spec], to_floating: bool) -> str:

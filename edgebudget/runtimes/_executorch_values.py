@@ -6,10 +6,10 @@ tensor_parser_portable.cpp), each by `malloc` (extension/memory_allocator/malloc
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from edgebudget.graph import Arg, Ref
 from edgebudget.planning import align
@@ -71,22 +71,24 @@ def _signature(target: str) -> _Signature:
     return _Signature(tuple(a.name for a in kept), kinds, defaults)
 
 
-def census(program: Program, unused_buffers: int) -> Census:
-    """Return the values of `program`. `unused_buffers`: how many no step reads; they are in the file all the same."""
+def census(program: Program) -> Census:
+    """Return the values of `program`."""
     values: Counter[str] = Counter()
     ranks: Counter[int] = Counter()
     lists: Counter[int] = Counter()
     tensor_lists: Counter[int] = Counter()
     calls: Counter[tuple[int, tuple[int, ...]]] = Counter()
-    tensors = set(program.inputs) | set(program.mutable)
+    tensors = {*program.inputs, *program.mutable}
+    rank = [len(spec.shape) for spec in program.specs]
     alike: dict[_Form, list[Step]] = {}
     for step in program.steps:
-        tensors.update(step.reads)
-        tensors.update(step.writes)
+        tensors.update(step.reads, step.writes)
         if step.target != "view":
-            alike.setdefault(_form(program, step), []).append(step)
-    for (_, written, read, *_), steps in alike.items():
+            alike.setdefault(_form(step, rank), []).append(step)
+    for steps in alike.values():
         step, count = steps[0], len(steps)
+        written = tuple([rank[spec] for spec in step.writes])
+        read = tuple([rank[arg] for arg in (*step.args, *[arg for _, arg in step.kwargs]) if isinstance(arg, Ref)])
         arguments = list(_arguments(step, written[0] if written else 0))
         for argument in arguments:
             if argument.kind == "IntList":
@@ -106,11 +108,10 @@ def census(program: Program, unused_buffers: int) -> Census:
         values["TensorList"] += made * count
         tensor_lists[len(written)] += made * count
         calls[(len(arguments) + outs, seen)] += count
-    for spec in tensors:
-        ranks[len(program.specs[spec].shape)] += 1
-    ranks[0] += unused_buffers
+    ranks.update([rank[spec] for spec in tensors])
+    ranks[0] += len(program.unused)
     values["Tensor"] = sum(ranks.values())
-    constants = sum(program.specs[spec].constant for spec in tensors) + unused_buffers
+    constants = sum(program.specs[spec].constant for spec in tensors) + len(program.unused)
     return Census(
         values,
         ranks,
@@ -118,32 +119,27 @@ def census(program: Program, unused_buffers: int) -> Census:
         lists,
         tensor_lists,
         calls,
-        frozenset([form.target for form in alike]),
+        frozenset([target for target, *_ in alike]),
         len(program.inputs),
         constants,
     )
 
 
-class _Form(NamedTuple):
-    """What of a step the values of its call depend on: ranks of what it writes and reads, and its arguments' kinds."""
-
-    target: str
-    written: tuple[int, ...]
-    read: tuple[int, ...]
-    kinds: tuple[object, ...]
-    named: tuple[object, ...]
+_Form: TypeAlias = tuple[str, tuple[int, ...], tuple[object, ...], tuple[str, ...]]
 
 
-def _form(program: Program, step: Step) -> _Form:
-    specs = program.specs
-    given = (*step.args, *[arg for _, arg in step.kwargs])
-    return _Form(
-        step.target,
-        tuple([len(specs[spec].shape) for spec in step.writes]),
-        tuple([len(specs[arg].shape) for arg in given if isinstance(arg, Ref)]),
-        tuple([len(arg) if isinstance(arg, tuple) else arg.__class__ for arg in given]),
-        tuple([name for name, _ in step.kwargs]),
-    )
+def _form(step: Step, rank: Sequence[int]) -> _Form:
+    """Return what of a step the values of its call depend on: its operator, the `rank` of what it writes, what each
+    argument is, and the names of those with one. A tensor is `(rank,)`, a list its length, others are their type."""
+    target, _, args, kwargs, _, writes = step
+    names: tuple[str, ...] = ()
+    if kwargs:
+        names, named = zip(*kwargs, strict=True)
+        args += named
+    kinds = [
+        (rank[arg],) if arg.__class__ is Ref else len(arg) if arg.__class__ is tuple else arg.__class__ for arg in args
+    ]
+    return target, tuple([rank[spec] for spec in writes]), tuple(kinds), names
 
 
 def _arguments(step: Step, rank: int) -> Iterator[Argument]:

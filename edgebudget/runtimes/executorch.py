@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from edgebudget.dtypes import DtypeOption, once_per_option
+from edgebudget.dtypes import DTYPES, DtypeOption, once_per_option
 from edgebudget.graph import ITEMSIZE, TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, align, live_bytes
 from edgebudget.planning.executorch_greedy import executorch_greedy
-from edgebudget.runtimes._core_aten import to_core_aten
+from edgebudget.runtimes._core_aten import becomes_the_same, to_core_aten
 from edgebudget.runtimes._eigen import packed_bytes
-from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
+from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place, retyped
 from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH, over_volumes
 from edgebudget.runtimes._executorch_values import (
     CONSTANT_ALIGNMENT,
@@ -135,18 +135,21 @@ def _layout(planned: _Planned, target: Target) -> MemoryLayout:
 @once_per_option
 def _plan(graph: TracedGraph, option: DtypeOption) -> _Planned:
     """Return the plan of `graph` with its floating-point numbers in the type that the option is named after."""
-    return _make_plan(to_core_aten(graph, option.name))
+    if option.name != "float32" and becomes_the_same(graph):
+        single = _plan(graph, DTYPES.get("float32"))
+        program = retyped(single.program, option.name)
+        if program is not None:
+            return _make_plan(program, single.values)
+    program = lower(to_core_aten(graph, option.name))
+    return _make_plan(program, census(program))
 
 
-def _make_plan(core: TracedGraph) -> _Planned:
-    program = lower(core)
+def _make_plan(program: Program, values: Census) -> _Planned:
     placed = place(program)
     plan = executorch_greedy([p.buffer for p in placed])
-    by_step = tuple(Buffer(p.spec, p.buffer.nbytes, p.first_step, p.last_step) for p in placed)
+    by_step = tuple([Buffer(spec, buffer.nbytes, first, last) for spec, buffer, first, last in placed])
     curve = tuple(live_bytes(by_step, max(len(program.steps), 1)))
     at = curve.index(max(curve))
-    constant_bytes, unused = _constants(core, program)
-    values = census(program, unused)
     alive = [p for p in placed if p.first_step <= at <= p.last_step]
     targets = dict.fromkeys([step.target for step in program.steps if step.target != "view"])
     return _Planned(
@@ -154,7 +157,7 @@ def _make_plan(core: TracedGraph) -> _Planned:
         placed=placed,
         plan=ArenaPlan(by_step, plan.offsets, plan.nbytes),
         values=values,
-        constant_bytes=constant_bytes,
+        constant_bytes=_constant_bytes(program),
         curve=curve,
         peak_numel=sum([p.buffer.nbytes // ITEMSIZE[program.specs[p.spec].dtype] for p in alive]),
         scratch_bytes=max([_scratch_bytes(program, step) for step in program.steps], default=0),
@@ -163,8 +166,8 @@ def _make_plan(core: TracedGraph) -> _Planned:
     )
 
 
-def _constants(core: TracedGraph, program: Program) -> tuple[int, int]:
-    """Return the bytes of all constants, aligned, and how many buffers the file holds that no step reads.
+def _constant_bytes(program: Program) -> int:
+    """Return the bytes of all constants, aligned.
 
     Parameters that nothing reads are left out of the file, buffers are not. Equal scalars are stored once; other equal
     constants would be too, but a trace without weights cannot tell.
@@ -173,13 +176,10 @@ def _constants(core: TracedGraph, program: Program) -> tuple[int, int]:
     constants = [program.specs[spec] for spec in read if program.specs[spec].constant]
     stored = {spec.storage: spec.nbytes for spec in constants if spec.storage >= 0}
     scalars = {(spec.dtype, spec.value) for spec in constants if spec.storage < 0}
-    known = {spec.storage for spec in program.specs}
-    unused = [s for ids in core.buffers.values() for s in ids if s not in known]
     sizes = [*stored.values(), *(ITEMSIZE[dtype] for dtype, _ in scalars)]
-    counters = {
-        core.storages[s].nbytes for s in unused
-    }  # how many batches were seen: the same everywhere, so stored once
-    return sum(align(nbytes, CONSTANT_ALIGNMENT) for nbytes in (*sizes, *counters)), len(unused)
+    # These count how many batches were seen: the same everywhere, so stored once.
+    counters = {spec.nbytes for spec in program.unused}
+    return sum(align(nbytes, CONSTANT_ALIGNMENT) for nbytes in (*sizes, *counters))
 
 
 def _scratch_bytes(program: Program, step: Step) -> int:

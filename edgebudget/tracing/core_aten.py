@@ -47,6 +47,15 @@ def decompose(graph: TracedGraph, floating_dtype: str = "float32") -> TracedGrap
     return _Decomposer(graph, floating_dtype).run()
 
 
+def keeps_types(graph: TracedGraph) -> bool:
+    """Return whether `graph`, in float32, becomes the same in another floating-point type, but for the type."""
+    return (
+        graph.floating_dtypes <= {"float32"}
+        and all(map(keeps_type, {op.target for op in graph.ops}))
+        and not any("float32" in op.args or "float32" in dict(op.kwargs).values() for op in graph.ops)
+    )
+
+
 class _Made(NamedTuple):
     """A call of a template over the values of one graph; `values` has them by their numbers in the template."""
 
@@ -69,7 +78,7 @@ class _Decomposer:
         self._constants: list[int] = []
         self._value_of: dict[int, int] = {}  # tensor of the trace, to value
         self._shared: dict[tuple[object, ...], int] = {}
-        self._groups = _groups(graph, self._engine)
+        self._groups = _groups(graph, self._engine, floating_dtype)
         self._entered: list[int] = []  # tensors from before the forward that stand in a group
         self._module = ""  # of the operator at hand
         self._written: dict[int, int] = {}  # storage from before the forward, to the value written to it last
@@ -359,7 +368,7 @@ def _without_dead(calls: Sequence[_Made], outputs: Sequence[int]) -> list[_Made]
     return kept[::-1]
 
 
-def _groups(graph: TracedGraph, engine: Callable[[], Engine]) -> dict[int, Group]:
+def _groups(graph: TracedGraph, engine: Callable[[], Engine], floating_dtype: str) -> dict[int, Group]:
     """Return the groups of the storages that are written through views: those that an operator touches together."""
     groups: dict[int, Group] = {}
     written = _written_through_views(graph)
@@ -370,7 +379,7 @@ def _groups(graph: TracedGraph, engine: Callable[[], Engine]) -> dict[int, Group
         together.update(dict.fromkeys(joined, joined))
     for joined in together.values():
         if groups.keys().isdisjoint(joined):
-            groups.update(dict.fromkeys(joined, Group(engine, graph.name)))
+            groups.update(dict.fromkeys(joined, Group(engine, graph.name, floating_dtype)))
     return groups
 
 

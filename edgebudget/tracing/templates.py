@@ -40,7 +40,9 @@ _BLIND = frozenset({
 """Operators whose decomposition asks for ranks and types, never for sizes (torch/_decomp/decompositions.py)."""
 _KEEPING = _BLIND - {"silu", "hardswish", "hardsigmoid"} | {
     "linear", "layer_norm", "reshape", "view", "flatten", "adaptive_avg_pool2d", "matmul", "permute", "transpose",
-    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "chunk", "roll",
+    "select", "slice", "unsqueeze", "einsum", "index", "contiguous", "avg_pool2d", "chunk", "roll", "softmax", "mean",
+    "dropout", "swapaxes", "alias", "clone", "expand", "expand_as", "unflatten", "squeeze", "reshape_as", "unbind",
+    "split_with_sizes", "stack", "repeat", "new_zeros", "zero", "fill", "copy", "eq", "ne", "masked_fill",
 }  # fmt: skip
 """Operators that become the same in half precision: none of them computes in float32 in between, as padding does that
 reflects."""
@@ -92,15 +94,22 @@ def keeps_type(target: str) -> bool:
 
 
 def retyped(template: Template, old: str, new: str) -> Template | None:
-    """Return `template` with tensors of the floating-point type `old` in `new`; None where a type is an argument."""
-    if template.constants or any(_names(old, (call.args, *call.kwargs)) for call in template.calls):
+    """Return `template` with the floating-point type `new` in the place of `old`; None where it holds constants."""
+    if template.constants:
         return None
-    calls = [call._replace(metas=retyped_metas(call.metas, old, new)) for call in template.calls]
+    calls = [
+        call._replace(
+            args=_renamed(call.args, old, new),
+            kwargs=tuple([(name, new if arg == old else arg) for name, arg in call.kwargs]),
+            metas=retyped_metas(call.metas, old, new),
+        )
+        for call in template.calls
+    ]
     return template._replace(calls=tuple(calls))
 
 
-def _names(name: str, arg: Arg) -> bool:
-    return any(_names(name, item) for item in arg) if isinstance(arg, tuple) else arg == name
+def _renamed(args: tuple[Arg, ...], old: str, new: str) -> tuple[Arg, ...]:
+    return tuple([new if arg == old else arg for arg in args]) if old in args else args
 
 
 def retyped_metas(metas: tuple[Meta, ...], old: str, new: str) -> tuple[Meta, ...]:
