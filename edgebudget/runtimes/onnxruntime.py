@@ -11,6 +11,7 @@ from edgebudget.runtimes._glibc import FilledHeap, Heap, MergingHeap
 from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, IDLE_MAPPED_FROM_BYTES, Session
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
+from edgebudget.runtimes._onnxruntime.refusals import refused
 from edgebudget.runtimes._onnxruntime.weights import WEIGHT_OPTIONS, hold
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
@@ -89,6 +90,9 @@ class _OnnxRuntime:
             )
         if target.pointer_bits != 64:
             return Unsupported("ONNX Runtime's arena is disabled on 32-bit processors, which are not modelled.")
+        refusal = refused(graph)
+        if refusal:
+            return Unsupported(refusal)
         layout = _lay_out(graph, compile_program(graph, channel_block(target), options))
         notes = tuple(_BY_OPTION[name] for name in sorted(asked) if name in _BY_OPTION)
         own = None if asked.isdisjoint(WEIGHT_OPTIONS) else hold(option, graph, options)
