@@ -15,8 +15,13 @@ chance, so that bounds may leave out (n + 1)(1 - level) of the gaps in all, in a
 the upper end may be a GO for a model that does not fit, one below the lower end only a NO-GO for one that does: of the
 gaps left out at most a fifth are above, the rest below, and one at least at either end, since nothing is known beyond
 the outermost error. With fewer than 99 errors at 90 % the upper end is hence the largest error seen, and no more than
-one new model in n + 1 is expected above it. That chance cannot be made smaller without more models or an assumption
-about errors that nobody has seen, and none is made.
+one new model in n + 1 is expected above it.
+
+*What more is there to go by?* Over twenty such sets and hundreds of verdicts that is still a handful above, since each
+set has a model whose error is its largest. But the errors of one runtime in other dtypes and on other instruction sets
+are errors of one model of one runtime, and all of them are hundreds, whose upper end is no longer the outermost. So no
+fit's upper end is below that of its runtime's errors together (`edgebudget.calibration.recorded`). This only ever
+widens it: the level stands whether those errors are alike or not.
 """
 
 from collections.abc import Sequence
