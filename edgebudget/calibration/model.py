@@ -170,14 +170,13 @@ def parts_of(layout: MemoryLayout, phase: str) -> dict[str, int]:
     `mapped` are the pages beyond the heap: those of a mapped file, and those that the allocator keeps.
     """
     if phase == "load":
-        pages = layout.load_mapped_bytes + layout.load_kept_bytes
-        return {"heap": layout.load_heap_bytes, "mapped": pages, "constant": 1}
+        return {"heap": layout.load_heap_bytes, "mapped": layout.load_pages_bytes, "constant": 1}
     weights = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
     return {
         "weights": max(weights, 0),
         "activations": layout.activation_bytes,
         "workspace": layout.workspace_bytes,
-        "mapped": layout.inference_mapped_bytes + layout.inference_kept_bytes,
+        "mapped": layout.inference_pages_bytes,
         "constant": 1,
     }
 

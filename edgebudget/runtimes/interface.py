@@ -81,7 +81,8 @@ class MemoryLayout:
     `inference_heap_bytes` are the heap's peaks while loading and while running (weights as held, activations,
     workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks. `*_kept_bytes`
     are what the process holds beyond all these at its own peaks: pages that the allocator keeps of what was freed, less
-    what it gave out and nothing has written to, and less code that only running touches; they may be negative. Where
+    what it gave out and nothing has written to, and less code that only running touches; they may be negative.
+    `kept_running` is more of that at the peak of inference, where it is only worked out when it is looked at. Where
     processes of the same program differ, `kept_least` and `kept_most` bound what one may keep, None where they do not.
     `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes). `held` is
     how the runtime holds each storage of the trace, where that is not as the option says.
@@ -107,18 +108,29 @@ class MemoryLayout:
     held: Assignment | None = None
     load_kept_bytes: int = 0
     inference_kept_bytes: int = 0
+    kept_running: Sequence[int] = ()
     kept_least: Kept | None = None
     kept_most: Kept | None = None
 
     @property
+    def load_pages_bytes(self) -> int:
+        """Pages beyond the heap at the peak of loading: those of a mapped file, and those that the allocator keeps."""
+        return self.load_mapped_bytes + self.load_kept_bytes
+
+    @property
+    def inference_pages_bytes(self) -> int:
+        """The same at the peak of inference."""
+        return self.inference_mapped_bytes + self.inference_kept_bytes + sum(self.kept_running)
+
+    @property
     def load_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of loading, the runtime left out."""
-        return self.load_heap_bytes + self.load_mapped_bytes + self.load_kept_bytes
+        return self.load_heap_bytes + self.load_pages_bytes
 
     @property
     def inference_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of inference, the runtime left out."""
-        return self.inference_heap_bytes + self.inference_mapped_bytes + self.inference_kept_bytes
+        return self.inference_heap_bytes + self.inference_pages_bytes
 
     @property
     def resident_peak_bytes(self) -> int:
