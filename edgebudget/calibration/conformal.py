@@ -1,6 +1,6 @@
 """How far measured peaks may lie from predicted ones: split-conformal bounds whose upper end is missed the least. Pure.
 
-Two questions were answered before the answers were held against any measurement.
+Two questions were answered before the answers were held against any measurement, a third after.
 
 *Whose errors?* A user's model is one that nobody looked at while the runtimes were modelled: it is exchangeable with
 the models to judge by, not with those built on, whose errors somebody tried to make small. So the bounds hold the
@@ -17,11 +17,12 @@ gaps left out at most a fifth are above, the rest below, and one at least at eit
 the outermost error. With fewer than 99 errors at 90 % the upper end is hence the largest error seen, and no more than
 one new model in n + 1 is expected above it.
 
-*What more is there to go by?* Over twenty such sets and hundreds of verdicts that is still a handful above, since each
-set has a model whose error is its largest. But the errors of one runtime in other dtypes and on other instruction sets
-are errors of one model of one runtime, and all of them are hundreds, whose upper end is no longer the outermost. So no
-fit's upper end is below that of its runtime's errors together (`edgebudget.calibration.recorded`). This only ever
-widens it: the level stands whether those errors are alike or not.
+*What more is there to go by?* This was asked after verdicts had been counted: over twenty such sets and hundreds of
+verdicts one in n + 1 is still a handful above, since each set has a model whose error is its largest. But the errors of
+one runtime in other dtypes and on other instruction sets are errors of one model of one runtime, and all of them are
+hundreds, whose upper end is no longer the outermost. So no fit's upper end is below that of its runtime's errors
+together (`edgebudget.calibration.recorded`). It only ever widens: the level stands whether those errors are alike or
+not. That no verdict on record lies above is therefore no promise of none: the chance is small, not zero.
 """
 
 from collections.abc import Sequence
