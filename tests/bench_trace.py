@@ -1,7 +1,9 @@
 """How long tracing and estimating take beside `torchinfo.summary`: `python -m tests.bench_trace [MODEL ...]`.
 
-Prints a line a model and the median ratios, of the first trace in the process, in which torch works out what operators
-return, and of the best of five later ones. Not a test: times depend on the machine.
+Prints a line a model and the median ratios: of the first trace in the process, in which torch runs operators for the
+first time; of one at a batch size not met before, in which it works out what they return; and of the same again, in
+which what is known of the model's blocks is written down. The last two are the best of several. Not a test: times
+depend on the machine.
 """
 
 import sys
@@ -15,6 +17,7 @@ import torchvision
 
 from edgebudget.estimation import estimate
 from edgebudget.sources import load_model
+from edgebudget.sources.interface import LoadedModel
 from edgebudget.tracing import trace
 
 MODELS = (
@@ -34,34 +37,40 @@ def best_ms(run: Callable[[], object], times: int = 5) -> float:
     return 1e3 * min(taken)
 
 
-def bench(name: str) -> tuple[float, float, float]:
-    """Return the milliseconds of the first trace with its estimates, of a later one, and of torchinfo's summary."""
+def bench(name: str) -> tuple[float, float, float, float]:
+    """Return the milliseconds of the first trace with its estimates, of one at another batch size, of the first again,
+    and of torchinfo's summary."""
     loaded = load_model(name)
+    batches = iter([load_model(name, batch=batch) for batch in (2, 3, 4)])
 
-    def ours() -> None:
-        graph = trace(loaded.module, loaded.args, loaded.kwargs)
+    def ours(model: LoadedModel = loaded) -> None:
+        graph = trace(model.module, model.args, model.kwargs)
         for dtype in DTYPES:
             estimate(graph, dtype=dtype, runtime="pytorch")
 
-    first, later = best_ms(ours, 1), best_ms(ours)
+    first = best_ms(ours, 1)
+    other = best_ms(lambda: ours(next(batches)), 3)
+    again = best_ms(ours)
     real = torchvision.models.get_model(name, weights=None).eval()
     shape = tuple(loaded.args[0].shape)
-    return first, later, best_ms(lambda: torchinfo.summary(real, input_size=shape, verbose=0), 2)
+    return first, other, again, best_ms(lambda: torchinfo.summary(real, input_size=shape, verbose=0), 2)
 
 
 def main(names: list[str]) -> None:
     warnings.simplefilter("ignore")
-    first_ratios, later_ratios = [], []
-    print("| model | first, ms | later, ms | torchinfo, ms | first | later |\n|---|--:|--:|--:|--:|--:|")
+    ratios: list[tuple[float, float, float]] = []
+    print("| model | first, ms | other batch, ms | again, ms | torchinfo, ms | first | other batch | again |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
     for name in names or MODELS:
-        first, later, summary = bench(name)
-        first_ratios.append(first / summary)
-        later_ratios.append(later / summary)
-        ratios = f"{first / summary:.2f} | {later / summary:.3f}"
-        print(f"| {name} | {first:.1f} | {later:.1f} | {summary:.1f} | {ratios} |", flush=True)
-    of = f"trace and three dtypes, times torchinfo's, median of {len(later_ratios)}"
-    print(f"=> {of} | {median(later_ratios):.3f} | 0.067")
-    print(f"=> {of}, first in the process | {median(first_ratios):.2f} | -")
+        first, other, again, summary = bench(name)
+        ratios.append((first / summary, other / summary, again / summary))
+        times = f"{first:.1f} | {other:.1f} | {again:.1f} | {summary:.1f}"
+        print(f"| {name} | {times} | {ratios[-1][0]:.2f} | {ratios[-1][1]:.2f} | {ratios[-1][2]:.3f} |", flush=True)
+    first, other, again = (median(column) for column in zip(*ratios, strict=True))
+    of = f"trace and three dtypes, times torchinfo's, median of {len(ratios)}"
+    print(f"=> {of} | {again:.3f} | 0.067")
+    print(f"=> {of}, at a batch size not met before | {other:.2f} | -")
+    print(f"=> {of}, first in the process | {first:.2f} | -")
 
 
 if __name__ == "__main__":

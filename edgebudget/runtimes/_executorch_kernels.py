@@ -7,6 +7,8 @@ are lowered to it.
 
 from collections.abc import Iterable
 
+from edgebudget.graph import TracedGraph, once_per_graph
+
 _COVERED = frozenset(
     """
     _adaptive_avg_pool2d _cdist_forward _conj_physical _fft_c2r _fft_r2c _local_scalar_dense _log_softmax
@@ -37,6 +39,19 @@ _COVERED = frozenset(
 
 WITH_UNKNOWN_SCRATCH = frozenset({"aten._fft_c2r.default", "aten._fft_r2c.default"})
 """Operators whose kernels (pocketfft's) allocate what nobody has looked at."""
+
+
+_CONVOLVED_DIMENSIONS = 4
+"""Of what a convolution reads at most: images in channels, and one or two more (`check_convolution_args` in
+kernels/portable/cpu/util/kernel_ops_util.cpp). A program with more is loaded, and fails in its first run."""
+
+
+@once_per_graph
+def over_volumes(graph: TracedGraph) -> tuple[str, ...]:
+    """Return the convolutions of a trace that are over more than two dimensions, which have no kernel either."""
+    convolutions = [op for op in graph.ops if op.name.startswith("conv") and op.inputs]
+    too_many = [op.target for op in convolutions if len(graph.tensors[op.inputs[0]].shape) > _CONVOLVED_DIMENSIONS]
+    return tuple(dict.fromkeys(too_many))
 
 
 def without_kernel(targets: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from edgebudget.planning.executorch_greedy import executorch_greedy
 from edgebudget.runtimes._core_aten import to_core_aten
 from edgebudget.runtimes._eigen import packed_bytes
 from edgebudget.runtimes._executorch_edge import Placed, Program, Step, lower, place
-from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH
+from edgebudget.runtimes._executorch_kernels import WITH_UNKNOWN_SCRATCH, over_volumes
 from edgebudget.runtimes._executorch_values import (
     CONSTANT_ALIGNMENT,
     Census,
@@ -21,6 +21,7 @@ from edgebudget.runtimes._executorch_values import (
     program_bytes,
 )
 from edgebudget.runtimes._glibc import PAGE_BYTES, usable_bytes
+from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -75,20 +76,24 @@ class _ExecuTorch:
             )
         if graph.truncation:
             return Unsupported(f"torch.export cannot follow the model: {graph.truncation.reason}")
+        beyond = beyond_half(graph) if option.name == "float16" else None
+        if beyond:
+            return Unsupported(beyond)
         planned = _plan(graph, option)
         refused = planned.program.refused
         if refused:
             return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
-        if planned.program.missing:
-            return without_kernels(planned.program.missing)
+        missing = (*planned.program.missing, *over_volumes(graph))
+        if missing:
+            return without_kernels(missing)
         return _layout(planned, target)
 
 
 def without_kernels(missing: Sequence[str]) -> Unsupported:
     """Return why a program with the operators `missing` does not run."""
     return Unsupported(
-        f"ExecuTorch lowers the model, and refuses to load it: it has no kernel for {', '.join(missing)}. Replace the "
-        "operator, or bring a kernel of your own and estimate without it."
+        f"ExecuTorch lowers the model, and refuses to load or to run it: it has no kernel for {', '.join(missing)}. "
+        "Replace the operator, or bring a kernel of your own and estimate without it."
     )
 
 

@@ -11,7 +11,9 @@ from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
+from edgebudget.runtimes._executorch_kernels import over_volumes
 from edgebudget.runtimes._glibc import usable_bytes
+from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES
 from edgebudget.runtimes._xnnpack.program import Program, compile_program
@@ -105,9 +107,13 @@ class _ExecutorchXnnpack:
             return Unsupported(
                 "XNNPACK has no half-precision kernels for this processor and would compute in float32; use float32."
             )
+        beyond = beyond_half(graph) if "float16" in asked else None
+        if beyond:
+            return Unsupported(beyond)
         program = compile_program(graph, option)
-        if program.missing:
-            return without_kernels(program.missing)
+        missing = (*program.missing, *over_volumes(graph))
+        if missing:
+            return without_kernels(missing)
         layouts = _layouts(graph)
         key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:

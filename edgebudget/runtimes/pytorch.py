@@ -7,6 +7,7 @@ from operator import add
 
 from edgebudget.dtypes import DtypeOption
 from edgebudget.graph import TracedGraph
+from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
 from edgebudget.runtimes._pytorch_cuda import lay_out_on_cuda
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
@@ -56,6 +57,9 @@ class _PyTorch:
                 "Eager PyTorch refuses operands of different floating-point types: float16 and bfloat16 are for a whole"
                 " model, unless it casts between its modules itself."
             )
+        beyond = beyond_half(graph) if "float16" in options else None
+        if beyond:
+            return Unsupported(beyond)
         if target.gpu == "cuda":
             return replace(lay_out_on_cuda(graph, option), runtime_bytes=CUDA_BUILD_BYTES)
         held = hold(option, graph)

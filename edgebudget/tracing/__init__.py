@@ -17,7 +17,7 @@ from edgebudget.tracing.guards import (
     uncollected,
 )
 from edgebudget.tracing.recorder import Recorder
-from edgebudget.tracing.rules import Learned
+from edgebudget.tracing.rules import RAN, Learned
 from edgebudget.tracing.values import DataRead, Twins, map_tensors, name_of
 from edgebudget.tracing.weights import WeightsOnMeta
 
@@ -43,11 +43,10 @@ def trace(
     """
     name = name or type(model).__name__
     with uncollected():
-        before = Learned.learnings
+        ran = len(RAN)
         graph = _trace(model, args, kwargs or {}, name, allow_truncation)
-        if Learned.learnings == before:
+        if len(RAN) == ran:
             return graph
-        # What torch runs for the first time imports and caches; garbage of that may have held a tensor for too long.
         return _trace(model, args, kwargs or {}, name, allow_truncation)
 
 

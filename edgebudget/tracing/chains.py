@@ -12,16 +12,15 @@ import torch
 from torch import nn
 
 from edgebudget.graph import Ref
+from edgebudget.tracing.blocks import play_on
 from edgebudget.tracing.guards import SCALARS
 from edgebudget.tracing.leaves import replay_of
 from edgebudget.tracing.recorder import Recorder
 from edgebudget.tracing.rules import Form, Kind, Tag
-from edgebudget.tracing.standing import LOOKED_AT, STANDING, Own, look, stand_in_for
+from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 
 _SAME = Kind.SAME
 _OF_MODULE = len(vars(nn.Module()))
-_STAND_INS: dict[type[nn.Module], type[nn.Module]] = {}
-_MOST_STAND_INS = 1024  # bounds memory where classes are made again and again
 _infers = torch.is_inference_mode_enabled
 _without_dispatch = torch._C._DisableTorchDispatch
 
@@ -53,16 +52,6 @@ def is_plain_chain(module: nn.Module) -> bool:
     if own["_parameters"] or own["_buffers"] or own["_forward_pre_hooks"] or own["_forward_hooks"]:
         return False
     return len(own) == _OF_MODULE or SCALARS.issuperset(map(type, islice(own.values(), _OF_MODULE, None)))
-
-
-def chain_stand_in(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class that stands in for `kind`, a chain's; made once."""
-    found = _STAND_INS.get(kind)
-    if found is None:
-        found = stand_in_for(kind, _call, (*LOOKED_AT, "_modules"))
-        if len(_STAND_INS) < _MOST_STAND_INS:
-            _STAND_INS[kind] = found
-    return found
 
 
 def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
@@ -102,7 +91,11 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
     if own is not None and x.signature >= 0:
         if own.children is not None:
             return _run(own, own.children, x)
-        replay = replay_of(own, child, x.signature)
+        if own.is_block:
+            played = play_on(own, x.signature, x.ref)
+            if played is not None:
+                return x if isinstance(played, int) else _Value(None, played[0][0], played[1], played[0], played[2])
+        replay = replay_of(own, x.signature)
         if replay is not None:
             rule, behind, pick_args, named, pick_inputs = replay
             if rule is None:
@@ -143,3 +136,7 @@ def _tensor_of(recorder: Recorder, value: _Value) -> object:
         finally:
             del undispatched
     return value.tensor
+
+
+chain_stand_in = StandInsOf(_call)
+"""The class that stands in for a chain's."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgebudget.tracing.recorder import Recorder
 
 Mutable: TypeAlias = "dict[object, object] | list[object] | set[object]"
-_MADE_BY_MODULE = frozenset(nn.Module().__dict__)
+MADE_BY_MODULE = frozenset(nn.Module().__dict__)
 _CHANGED_BY_FORWARD = frozenset({"_modules", "_non_persistent_buffers_set"})
 SCALARS = frozenset({bool, int, float, str, tuple, type(None)})
 
@@ -80,7 +80,7 @@ def own_containers(module: nn.Module, kept: set[int]) -> list[tuple[Mutable, Mut
     """
     containers: list[tuple[Mutable, Mutable]] = []
     for key, value in module.__dict__.items():
-        if key in _MADE_BY_MODULE:
+        if key in MADE_BY_MODULE:
             if key in _CHANGED_BY_FORWARD:
                 containers.append((value, value.copy()))
             continue

@@ -63,12 +63,9 @@ class Replay(NamedTuple):
 _REPLAYS: Learned[Replay | None] = Learned()  # None: more than one operator, or one that has to run
 
 
-def replay_of(own: Own, module: nn.Module, signature: int) -> Replay | None:
-    """Return what `module` writes down for an input with this signature; None where it has to run."""
-    try:
-        return _REPLAYS.get((own.kind, own.constants(module), signature, *own.signatures))
-    except TypeError:  # a list among the constants
-        return None
+def replay_of(own: Own, signature: int) -> Replay | None:
+    """Return what a leaf writes down for an input with this signature; None where it has to run."""
+    return _REPLAYS.get((own.makeup, signature))
 
 
 def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
@@ -79,7 +76,7 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
     tag: Tag | None = getattr(x, "_edgebudget", None)
     if tag is None or tag[0] is not recorder or tag[2] < 0 or not _infers():
         return look(module)(x)
-    replay = replay_of(own, module, tag[2])
+    replay = replay_of(own, tag[2])
     if replay is None:
         return _learn(own, module, x, tag)
     rule, behind, pick_args, named, pick_inputs = replay
@@ -100,14 +97,10 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
 
 def _learn(own: Own, module: nn.Module, x: object, tag: Tag) -> object:
     """Run a leaf as it is, and remember what it wrote down."""
-    key = (own.kind, own.constants(module), tag.signature, *own.signatures)
+    key = (own.makeup, tag.signature)
     before = len(own.recorder.ops)
     out = look(module)(x)
-    try:
-        is_known = key in _REPLAYS
-    except TypeError:
-        return out
-    if not is_known:
+    if key not in _REPLAYS:
         _REPLAYS.remember(key, _learned(own.recorder, before, x, (tag.ref, *own.refs), out))
     return out
 

@@ -6,7 +6,7 @@ owns its memory is made anew by `torch.empty_strided`; views run for real, so th
 """
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from edgebudget.errors import TraceError
 from edgebudget.graph import Arg, Op, Ref, Role, Storage, TensorSpec
 from edgebudget.tracing.eager_layout import eager_strides
-from edgebudget.tracing.rules import ALONE, PLAIN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
+from edgebudget.tracing.rules import ALONE, PLAIN, RAN, REFS, RULES, Form, Kind, Rule, Tag, constant_of, form_of, reach
 from edgebudget.tracing.values import (
     META,
     DataRead,
@@ -91,6 +91,8 @@ class Recorder(TorchDispatchMode):
         self._deaths: list[_Death] = []
         self._on_death = _noting_death(self.ops, self._dies, self.addresses)
         self._foreign: list[weakref.ref[Tensor]] = []  # tagged, and not ours to keep
+        self.paths: tuple[str, ...] = ()  # of the model's modules, parents before what is below them
+        self.reals = 0  # how many real tensors were met
         self.kept: set[int] = set()  # addresses of real storages that the model holds: not written to
         self._tainted: set[int] = set()  # real storages into which unknown values were written
 
@@ -114,6 +116,7 @@ class Recorder(TorchDispatchMode):
         storage = tensor.untyped_storage()
         address = storage._cdata
         form = form_of(tensor.shape, tensor.stride(), tensor.dtype, not tensor.is_meta)
+        self.reals += form.signature < 0
         block = self.addresses.get(address)
         if block is None:
             block = len(self.blocks)
@@ -283,6 +286,15 @@ class Recorder(TorchDispatchMode):
         """Note that nobody has held what was promised in `block` since the last operator."""
         self._dies[block] = len(self.ops) - 1
 
+    def expire_all(self, deaths: Iterable[tuple[int, int]], block: int, op: int) -> None:
+        """Note which storages, counted from `block`, nobody has held since which operators, counted from `op`."""
+        self._dies.update([(block + dead, op + last) for dead, last in deaths])
+
+    def deaths_since(self, block: int) -> dict[int, int]:
+        """Return which storages from `block` on nobody holds any more, and since which operators."""
+        dies = self._dies
+        return {dead: dies[dead] for dead in range(block, len(self.blocks)) if dead in dies}
+
     def rewrite(
         self,
         tensor: Tensor,
@@ -394,10 +406,12 @@ class Recorder(TorchDispatchMode):
                 "does not see.",
                 "Give the float model, and choose --dtype int8.",
             )
+        RAN.add(func)
         return run_on_meta(func, args, kwargs)
 
     def _run_real(self, func: Operator, args: Sequence[object], kwargs: dict[str, object]) -> object:
         """Run an operator of which some tensor is real, or that makes a tensor from nothing."""
+        RAN.add(func)
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         devices = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.device)]
         written = args[0] if _is_mutable(func) and args else None

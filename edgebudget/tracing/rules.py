@@ -56,7 +56,6 @@ class Learned(dict[tuple[object, ...], T]):
 
     _all: ClassVar[list["Learned[object]"]] = []
     _under: ClassVar[torch.dtype] = torch.get_default_dtype()
-    learnings: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +64,6 @@ class Learned(dict[tuple[object, ...], T]):
     def remember(self, key: tuple[object, ...], value: T) -> None:
         if len(self) < _MAX_LEARNED:
             self[key] = value
-            Learned.learnings += 1
 
     @classmethod
     def forget_other_defaults(cls) -> None:
@@ -78,6 +76,10 @@ class Learned(dict[tuple[object, ...], T]):
 
 RULES: Learned[Rule] = Learned()
 """By an operator's name and the signatures and constants among its arguments."""
+
+RAN: set[object] = set()
+"""The operators that torch has run in this process, on whatever. The first time that it runs one it imports and caches,
+and garbage of that may hold tensors for too long."""
 
 FORMS: dict[tuple[object, ...], Form] = {}
 """Every form met, by shape, stride, dtype, and whether it is a real tensor's."""

@@ -18,25 +18,45 @@ _NONE: Mapping[str, torch.Tensor] = MappingProxyType({})
 LOOKED_AT = ("__dict__", "_parameters", "_buffers", "_forward_hooks", "_forward_pre_hooks")
 """The attributes that are not as they seem while a stand-in is there."""
 
+_MOST_STAND_INS = 1024  # bounds memory where classes are made again and again
 _set_class = object.__dict__["__class__"].__set__  # beneath what a stand-in says of its class
 
 
 class Own:
-    """A module and its own weights for the time of a trace: what stands for each, in the order it registered them."""
+    """A module and its own weights for the time of a trace: what stands for each, in the order it registered them.
 
-    __slots__ = ("children", "constants", "kind", "look", "path", "recorder", "refs", "signatures", "sparse")
+    The module is the `index`-th of the recorder's `paths`; what is below it comes right after, up to `end`. Its weights
+    and theirs have the ids from `first` up to `last`.
+    """
+
+    __slots__ = (
+        "children", "end", "first", "index", "is_block", "kind", "last", "look", "makeup", "path", "recorder",
+        "refs", "signatures", "sparse", "stand_in",
+    )  # fmt: skip
 
     def __init__(
-        self, recorder: Recorder, path: str, kind: type[nn.Module], look: Callable[["Own", nn.Module], None]
+        self,
+        recorder: Recorder,
+        path: str,
+        index: int,
+        first: int,
+        kind: type[nn.Module],
+        look: Callable[["Own", nn.Module], None],
     ) -> None:
         self.recorder = recorder
         self.path = path
+        self.index = index
+        self.first = first
         self.kind = kind
         self.look = look  # gives the module twins for its weights
         self.refs: list[Ref] = []
         self.signatures: list[int] = []  # of their forms; 0 where None is registered
         self.sparse = _NONE  # weights that are their own twins, by name
-        self.constants: Callable[[nn.Module], object] = type  # what a leaf's forward reads of it beside weights
+        self.end = index + 1
+        self.last = first
+        self.makeup = 0  # stands for all that its forward depends on beside its input; 0 where that is not known
+        self.stand_in: type[nn.Module] | None = None
+        self.is_block = False
         self.children: tuple[nn.Module, ...] | None = None  # of a chain
 
 
@@ -44,10 +64,10 @@ STANDING: dict[int, Own] = {}
 """What is known of each module that has a stand-in now, by the module's `id`."""
 
 
-def stand_in(module: nn.Module, kind: type[nn.Module], own: Own) -> None:
-    """Make `module` one of `kind`, the stand-in of its class, until it is looked at or `stand_down`."""
+def stand_in(module: nn.Module, own: Own) -> None:
+    """Make `module` one of the stand-in of its class until it is looked at or `stand_down`."""
     STANDING[id(module)] = own
-    _set_class(module, kind)
+    _set_class(module, own.stand_in)
 
 
 def stand_down(modules: Iterable[nn.Module]) -> None:
@@ -65,6 +85,22 @@ def look(module: nn.Module) -> nn.Module:
     if own is not None:  # else one that a forward has just made by `type(module)`
         own.look(own, module)
     return module
+
+
+class StandInsOf:
+    """The stand-ins of classes whose instances all do the same `call`; each made once."""
+
+    def __init__(self, call: Callable[..., object]) -> None:
+        self._call = call
+        self._made: dict[type[nn.Module], type[nn.Module]] = {}
+
+    def __call__(self, kind: type[nn.Module]) -> type[nn.Module]:
+        found = self._made.get(kind)
+        if found is None:
+            found = stand_in_for(kind, self._call, (*LOOKED_AT, "_modules"))
+            if len(self._made) < _MOST_STAND_INS:
+                self._made[kind] = found
+        return found
 
 
 def stand_in_for(

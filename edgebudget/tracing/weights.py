@@ -1,6 +1,6 @@
 """A model's weights for the time of a trace: twins on meta in their place, and the model as it was afterwards."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -40,35 +40,47 @@ class WeightsOnMeta:
         self._blocks: dict[int, int] = {}  # the storages of weights, by the addresses of the originals
         self._attributes: list[tuple[nn.Module, dict[str, object]]] = []  # of modules that have others now
         self._containers: list[tuple[Mutable, Mutable]] = []
+        self._standing: list[nn.Module] = []
+        self._trained: list[nn.Module] = []  # of these, those that were
+        self._waiting: tuple[Sequence[Own], Sequence[nn.Module]] = ((), ())  # to stand once the model is looked at
 
     @contextmanager
     def within(self, modules: Mapping[str, nn.Module]) -> Iterator[None]:
         """Within: `modules`, by dotted path, have twins for weights, evaluate, and tell the recorder which one runs.
 
         What runs works on a copy of its `__dict__`. What has a stand-in keeps its own, evaluates, and gets a copy when
-        it is looked at.
+        it is looked at. Below a model that is a block as a whole nothing has to stand until the model is looked at.
         """
-        stand_ins = StandIns()
-        trained: list[nn.Module] = []
+        owns = self._read(modules)
+        members = tuple(modules.values())
+        StandIns().assign(owns, members)
         try:
-            for own, module in zip(self._read(modules), modules.values(), strict=True):
-                kind = stand_ins.of(module, own)
-                if kind is None:
-                    self._swap(own, module)
-                    continue
-                if module.training:
-                    trained.append(module)
-                    module.training = False
-                stand_in(module, kind, own)
+            if owns[0].is_block and owns[0].stand_in is not None:
+                self._let_stand(owns[:1], members[:1])
+                self._waiting = (owns[1:], members[1:])
+            else:
+                self._let_stand(owns, members)
             yield
         finally:
-            stand_down(modules.values())
+            stand_down(self._standing)
             for module, before in self._attributes:
                 object.__setattr__(module, "__dict__", before)
-            for module in trained:
+            for module in self._trained:
                 module.training = True
             refill(self._containers)
+            self._waiting = ((), ())  # these know of `self`: without a cycle all is let go at once
             self._recorder.untag()
+
+    def _let_stand(self, owns: Sequence[Own], modules: Sequence[nn.Module]) -> None:
+        for own, module in zip(owns, modules, strict=True):
+            if own.stand_in is None:
+                self._swap(own, module)
+                continue
+            if module.training:
+                self._trained.append(module)
+                module.training = False
+            self._standing.append(module)
+            stand_in(module, own)
 
     def _read(self, modules: Mapping[str, nn.Module]) -> list[Own]:
         """Make all weights known to the recorder, and return those of each of `modules`. One loop: it is hot."""
@@ -77,9 +89,10 @@ class WeightsOnMeta:
         block_of, form_known = self._blocks.setdefault, FORMS.get
         value, unmet = len(tensors), len(blocks)
         owns: list[Own] = []
-        for path, module in modules.items():
+        recorder.paths = tuple(modules)
+        for index, (path, module) in enumerate(modules.items()):
             attributes = module.__dict__
-            own = Own(recorder, path, module.__class__, swap)
+            own = Own(recorder, path, index, value, module.__class__, swap)
             owns.append(own)
             for role, weights in ((_PARAMETER, attributes["_parameters"]), (_BUFFER, attributes["_buffers"])):
                 if not weights:
@@ -125,6 +138,8 @@ class WeightsOnMeta:
 
     def _swap(self, own: Own, module: nn.Module) -> None:
         """Give `module` a `__dict__` of its own, in evaluation, with twins for its weights."""
+        waiting, self._waiting = self._waiting, ((), ())
+        self._let_stand(*waiting)
         self._containers += own_containers(module, self._recorder.kept)
         before = module.__dict__
         self._attributes.append((module, before))
