@@ -14,7 +14,7 @@ from edgebudget.calibration.model import CUDA, CUDA_TENSORS, PHASES, raw_coeffic
 from edgebudget.calibration.pairs import Pair
 from edgebudget.calibration.store import Calibrations, parse_fits, to_json
 from edgebudget.errors import CalibrationError
-from edgebudget.runtimes.interface import MemoryLayout, PeakOp
+from edgebudget.runtimes.interface import Kept, MemoryLayout, PeakOp
 
 MIB = 2**20
 ORIGIN = Origin("executorch-xnnpack", "float32", "x86-64", "a CPU", "2026-01-01", "2026-01-02", {"executorch": "1.0"})
@@ -124,6 +124,44 @@ def test_where_loading_was_not_measured_its_peak_stays_raw_and_that_is_said() ->
     assert fitted.coefficients["load"] == raw_coefficients()["load"]
     assert fitted.coefficients["inference"]["weights"] == pytest.approx(1.05, abs=0.05)
     assert fitted.note == "Loading was not measured: its peak is the raw estimate's."
+
+
+def kept_apart(pair: Pair, least: float, most: float) -> Pair:
+    """The pair with processes that keep less and more: the parts that are pages times `least` and `most`."""
+
+    def times(share: float) -> dict[str, dict[str, int]]:
+        return {phase: {**parts, "mapped": round(parts["mapped"] * share)} for phase, parts in pair.parts.items()}
+
+    return replace(pair, least_parts=times(least), most_parts=times(most))
+
+
+def test_what_processes_differ_by_is_no_error_where_the_estimate_tells_them_apart() -> None:
+    """Each end is counted from its own process: a spread that was foreseen leaves the ratios alone."""
+    exact = [replace(p, peaks_bytes=(p.measured_peak_bytes,)) for p in made_up(60, noise=0.0)]
+    foreseen = []
+    for pair in exact:
+        apart = kept_apart(pair, 0.5, 2.0)
+        ends = [replace(pair, parts=parts).predict(TRUE) for parts in (apart.least_parts, apart.most_parts)]
+        foreseen.append(replace(apart, peaks_bytes=tuple(map(round, ends))))
+    fitted = fit(foreseen, ORIGIN)
+    assert fitted.low_ratio == pytest.approx(1, abs=1e-3)
+    assert fitted.high_ratio == pytest.approx(1, abs=1e-3)
+    unforeseen = fit([replace(p, least_parts={}, most_parts={}) for p in foreseen], ORIGIN)
+    assert unforeseen.high_ratio > 1.05
+
+    layout = replace(a_layout(50 * MIB), load_kept_bytes=MIB, inference_kept_bytes=MIB)
+    wide = replace(layout, kept_least=Kept(0, 0), kept_most=Kept(9 * MIB, 9 * MIB))
+    narrow, interval = fitted.interval(layout, "x86-64"), fitted.interval(wide, "x86-64")
+    assert interval.peak_bytes == narrow.peak_bytes
+    assert interval.low_bytes < narrow.low_bytes < narrow.high_bytes < interval.high_bytes
+
+
+def test_no_upper_end_is_below_what_the_errors_of_the_runtime_ask_for() -> None:
+    tight, loose = Fitter(made_up(40, 0.001, seed=3), ORIGIN), Fitter(made_up(160, 0.05, seed=4), ORIGIN)
+    together = outermost([*tight.ratios(), *loose.ratios()], tight.level)[1]
+    assert tight.fit().high_ratio < together
+    assert tight.fit(at_least=together).high_ratio == together
+    assert loose.fit(at_least=1.0) == loose.fit()
 
 
 @pytest.mark.parametrize(("version", "named"), [("1.9.2", False), ("2.0.0", True), ("0.7", True)])

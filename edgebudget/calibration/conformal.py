@@ -1,6 +1,6 @@
 """How far measured peaks may lie from predicted ones: split-conformal bounds whose upper end is missed the least. Pure.
 
-Two questions were answered before the answers were held against any measurement.
+Two questions were answered before the answers were held against any measurement, a third after.
 
 *Whose errors?* A user's model is one that nobody looked at while the runtimes were modelled: it is exchangeable with
 the models to judge by, not with those built on, whose errors somebody tried to make small. So the bounds hold the
@@ -15,8 +15,14 @@ chance, so that bounds may leave out (n + 1)(1 - level) of the gaps in all, in a
 the upper end may be a GO for a model that does not fit, one below the lower end only a NO-GO for one that does: of the
 gaps left out at most a fifth are above, the rest below, and one at least at either end, since nothing is known beyond
 the outermost error. With fewer than 99 errors at 90 % the upper end is hence the largest error seen, and no more than
-one new model in n + 1 is expected above it. That chance cannot be made smaller without more models or an assumption
-about errors that nobody has seen, and none is made.
+one new model in n + 1 is expected above it.
+
+*What more is there to go by?* This was asked after verdicts had been counted: over twenty such sets and hundreds of
+verdicts one in n + 1 is still a handful above, since each set has a model whose error is its largest. But the errors of
+one runtime in other dtypes and on other instruction sets are errors of one model of one runtime, and all of them are
+hundreds, whose upper end is no longer the outermost. So no fit's upper end is below that of its runtime's errors
+together (`edgebudget.calibration.recorded`). It only ever widens: the level stands whether those errors are alike or
+not. That no verdict on record lies above is therefore no promise of none: the chance is small, not zero.
 """
 
 from collections.abc import Sequence

@@ -40,11 +40,14 @@ class Fitter:
     def __init__(self, pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> None:
         self._pairs = tuple(pairs)
         self.origin = origin
-        self._level = level
+        self.level = level
         self._solver = Solver(pairs)
+        self._choices: dict[str | None, tuple[str | None, Predicted]] = {}
 
-    def fit(self, but_family: str | None = None) -> Fit:
+    def fit(self, but_family: str | None = None, at_least: float = 0.0) -> Fit:
         """Return the calibration of the pairs that are not of `but_family`, with its error on what is left out.
+
+        The upper end of its interval is `at_least` that ratio: what the runtime's other errors ask for.
 
         Non-negative least squares on relative residuals with a soft-L1 loss, in the shape among SHAPES that does best
         on families left out, if any does better than the raw estimate there. Nothing of it knows `but_family`: not the
@@ -55,8 +58,7 @@ class Fitter:
         says which share of which models. Raises CalibrationError for too few models or families, or a level that so
         few models cannot support.
         """
-        pairs = [pair for pair in self._pairs if pair.family != but_family]
-        unknown = frozenset(pair.model for pair in self._pairs if pair.family == but_family)
+        pairs, unknown = self._parted(but_family)
         families = sorted({pair.family for pair in pairs})
         models = {pair.model for pair in pairs}
         origin = self.origin
@@ -67,14 +69,15 @@ class Fitter:
                 f"A fit needs at least {MIN_MODELS} of {MIN_FAMILIES}: measure more.",
             )
         held_out_raw = _held_out([(pair, raw_coefficients()) for pair in pairs])
-        best, predicted = self._chosen(pairs, unknown)
-        low, high = _bounds(predicted, self._level)
+        best, predicted = self._chosen(but_family)
+        low, high = _bounds(predicted, self.level)
+        high = max(high, at_least)
         ratios = [pair.ratios(used) for pair, used in predicted]
         return Fit(
             runtime=origin.runtime,
             dtype=origin.dtype,
             isa=origin.isa,
-            level=self._level,
+            level=self.level,
             coefficients=self._coefficients(best, unknown),
             low_ratio=low,
             high_ratio=high,
@@ -90,11 +93,29 @@ class Fitter:
             measured_to=origin.measured_to,
             versions=origin.versions,
             digest=digest(pairs),
-            note=_note(pairs, best, self._level),
+            note=_note(pairs, best, self.level),
             fixed_bytes=origin.fixed_bytes,
         )
 
-    def _chosen(self, pairs: Sequence[Pair], unknown: frozenset[str]) -> tuple[str | None, Predicted]:
+    def ratios(self, but_family: str | None = None) -> tuple[tuple[float, float], ...]:
+        """Return `Pair.ratios` of families that were left out, `but_family` apart; none of too few models for a fit."""
+        pairs, _ = self._parted(but_family)
+        if len({p.model for p in pairs}) < MIN_MODELS or len({p.family for p in pairs}) < MIN_FAMILIES:
+            return ()
+        return tuple(pair.ratios(used) for pair, used in self._chosen(but_family)[1])
+
+    def _parted(self, but_family: str | None) -> tuple[list[Pair], frozenset[str]]:
+        """Return the pairs that are not of `but_family`, and the models that are."""
+        unknown = frozenset(pair.model for pair in self._pairs if pair.family == but_family)
+        return [pair for pair in self._pairs if pair.family != but_family], unknown
+
+    def _chosen(self, but_family: str | None) -> tuple[str | None, Predicted]:
+        """Return `_choose`, made once."""
+        if but_family not in self._choices:
+            self._choices[but_family] = self._choose(*self._parted(but_family))
+        return self._choices[but_family]
+
+    def _choose(self, pairs: Sequence[Pair], unknown: frozenset[str]) -> tuple[str | None, Predicted]:
         """Return the shape that does best on families left out, None for the raw estimate, and what it gives there."""
         of_family = {pair.family: unknown for pair in pairs}
         for pair in pairs:

@@ -66,7 +66,8 @@ class Fit:
 
     `coefficients[phase][part]` multiply the estimate's parts; all ones (and a constant of 0) where the fitted ones did
     not beat the raw estimate on held-out families, and `note` says so. `low_ratio` and `high_ratio` bound (measured +
-    FLOOR_BYTES) / (predicted + FLOOR_BYTES) at `level`. `unseen` of the `models` played no part in modelling the
+    FLOOR_BYTES) / (predicted + FLOOR_BYTES) at `level`, of the process that keeps least and of the one that keeps most
+    where the estimate tells them apart. `unseen` of the `models` played no part in modelling the
     runtime. `coverage` is the share of the models, left out, whose ratios lie between the two. `fixed_bytes` is what a
     GPU's context and libraries take besides, 0 for a CPU. `versions` are those of the runtime's packages, `digest` is
     the SHA-256 of the measurements.
@@ -121,8 +122,9 @@ class Fit:
         """Return the peak to expect on `isa`, the runtime itself included; wider where nobody measured there."""
         widening = ELSEWHERE_WIDENING ** ((not self.speaks_for(isa)) + (self.other_version is not None))
         peak = self.predict(layout)
-        low = peak + (peak + FLOOR_BYTES) * (self.low_ratio - 1) * widening
-        high = peak + (peak + FLOOR_BYTES) * (self.high_ratio - 1) * widening
+        least, most = self.predict(layout.of_least_process), self.predict(layout.of_largest_process)
+        low = least + (least + FLOOR_BYTES) * (self.low_ratio - 1) * widening
+        high = most + (most + FLOOR_BYTES) * (self.high_ratio - 1) * widening
         low = max(low, 0.0)
         fixed = layout.runtime_bytes + (self.fixed_bytes if isa == CUDA == self.isa else 0)
         return Interval(floor(min(low, peak)) + fixed, round(peak) + fixed, ceil(max(high, peak)) + fixed)
@@ -168,14 +170,13 @@ def parts_of(layout: MemoryLayout, phase: str) -> dict[str, int]:
     `mapped` are the pages beyond the heap: those of a mapped file, and those that the allocator keeps.
     """
     if phase == "load":
-        pages = layout.load_mapped_bytes + layout.load_kept_bytes
-        return {"heap": layout.load_heap_bytes, "mapped": pages, "constant": 1}
+        return {"heap": layout.load_heap_bytes, "mapped": layout.load_pages_bytes, "constant": 1}
     weights = layout.inference_heap_bytes - layout.activation_bytes - layout.workspace_bytes
     return {
         "weights": max(weights, 0),
         "activations": layout.activation_bytes,
         "workspace": layout.workspace_bytes,
-        "mapped": layout.inference_mapped_bytes + layout.inference_kept_bytes,
+        "mapped": layout.inference_pages_bytes,
         "constant": 1,
     }
 

@@ -1,7 +1,7 @@
 """One model's estimate beside what was measured: what fits are made of."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgebudget.calibration.model import FLOOR_BYTES
 
@@ -13,6 +13,7 @@ class Pair:
     Both hold the phases that were measured: inference, and most often loading. `peaks_bytes` are the peaks of all
     processes of which `measured_bytes` are the medians; empty where there was one. `built_on` says that the model of
     the runtime was developed with this very measurement at hand, so that its error is no witness for new models.
+    `least_parts` and `most_parts` are the estimate of the processes that keep least and most, empty where it is one.
     """
 
     model: str
@@ -21,6 +22,8 @@ class Pair:
     measured_bytes: Mapping[str, int]
     peaks_bytes: tuple[int, ...] = ()
     built_on: bool = False
+    least_parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    most_parts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def measured_peak_bytes(self) -> int:
@@ -28,11 +31,17 @@ class Pair:
 
     def predict(self, coefficients: Mapping[str, Mapping[str, float]]) -> float:
         """Return the peak over the measured phases that `coefficients` give, in bytes, at least one."""
-        peaks = [sum(coefficients[p][part] * b for part, b in parts.items()) for p, parts in self.parts.items()]
-        return max(1.0, *peaks)
+        return _peak(self.parts, coefficients)
 
     def ratios(self, coefficients: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
-        """Return the lowest and the highest measured over the predicted peak, each from FLOOR_BYTES below nothing."""
+        """Return the lowest measured over the least predicted peak, and the highest over the largest, each from
+        FLOOR_BYTES below nothing."""
         peaks = self.peaks_bytes or (self.measured_peak_bytes,)
-        predicted = self.predict(coefficients) + FLOOR_BYTES
-        return (min(peaks) + FLOOR_BYTES) / predicted, (max(peaks) + FLOOR_BYTES) / predicted
+        least = _peak(self.least_parts or self.parts, coefficients) + FLOOR_BYTES
+        most = _peak(self.most_parts or self.parts, coefficients) + FLOOR_BYTES
+        return (min(peaks) + FLOOR_BYTES) / least, (max(peaks) + FLOOR_BYTES) / most
+
+
+def _peak(parts: Mapping[str, Mapping[str, int]], coefficients: Mapping[str, Mapping[str, float]]) -> float:
+    peaks = [sum(coefficients[p][part] * b for part, b in of_phase.items()) for p, of_phase in parts.items()]
+    return max(1.0, *peaks)

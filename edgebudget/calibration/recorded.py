@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from edgebudget.calibration.conformal import outermost
 from edgebudget.calibration.fit import DEFAULT_LEVEL, Fitter, Origin
 from edgebudget.calibration.model import PHASES, Fit, parts_of
 from edgebudget.calibration.pairs import Pair
@@ -58,7 +59,10 @@ def pair_of(measurement: Measurement) -> Pair | None:
     if min(measured.values()) <= 0:
         return None
     subject = measurement.subject
-    parts = {phase: parts_of(layout, phase) for phase in PHASES if phase in measured}
+    parts, least, most = (
+        {phase: parts_of(of_process, phase) for phase in PHASES if phase in measured}
+        for of_process in (layout, layout.of_least_process, layout.of_largest_process)
+    )
     peaks = tuple(peak - fixed for peak in measurement.process_peaks_bytes) if "load" in measured else ()
     return Pair(
         f"{subject.model} {' '.join(subject.inputs)}",
@@ -67,6 +71,8 @@ def pair_of(measurement: Measurement) -> Pair | None:
         measured,
         peaks,
         built_on=was_built_on(subject.model),
+        least_parts=least,
+        most_parts=most,
     )
 
 
@@ -101,10 +107,15 @@ def _unheard(sentence: str) -> None:
 
 
 def _fits(fitters: Sequence[Fitter], but_family: str | None, tell: Callable[[str], None]) -> tuple[Fit, ...]:
+    """Return the fits of all, none with an upper end below that of its runtime's errors in all dtypes and places."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for fitter in fitters:
+        seen.setdefault(fitter.origin.runtime, []).extend(fitter.ratios(but_family))
+    highest = {runtime: outermost(ratios, fitters[0].level)[1] for runtime, ratios in seen.items() if ratios}
     fits = []
     for fitter in fitters:
         try:
-            fits.append(fitter.fit(but_family))
+            fits.append(fitter.fit(but_family, highest.get(fitter.origin.runtime, 0.0)))
         except CalibrationError as error:
             tell(f"{fitter.origin.runtime} {fitter.origin.dtype} is not fitted: {error}")
     return tuple(fits)

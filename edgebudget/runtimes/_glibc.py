@@ -229,6 +229,46 @@ class Heap:
         self.resident_nbytes += stop - start
 
 
+class JoiningHeap(Heap):
+    """The heap of a process in which no small block takes the end of an aligned block.
+
+    What lies between two freed blocks is free then: holes join, and nothing can keep less.
+    """
+
+    def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
+        """Return an aligned block: its companion lies elsewhere."""
+        return self.malloc(nbytes, alignment)
+
+    def _put_aside(self, start: int, size: int) -> None:
+        self._release(start, size)
+
+
+class ApartHeap(Heap):
+    """The heap of a process in which small blocks take every end they can, and stay: nothing can keep more.
+
+    Those of blocks made in a series are taken for good, so that no hole that such a block leaves is large enough for
+    the next; of others the caches hold seven of a size, and what small blocks left there before is none.
+    """
+
+    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES) -> None:
+        super().__init__(mapped_from_bytes)
+        self._in_series = False
+
+    def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
+        """Return an aligned block: small ones that stay lie on both sides of it."""
+        self._in_series = True
+        block = self.malloc(nbytes, alignment)
+        self._in_series = False
+        return block
+
+    def fill_caches(self) -> None:
+        """Leave the caches as they are: what is freed elsewhere goes elsewhere."""
+
+    def _put_aside(self, start: int, size: int) -> None:
+        if not self._in_series:
+            super()._put_aside(start, size)
+
+
 class MergingHeap(Heap):
     """The same since glibc 2.39, which keeps the ends of aligned blocks out of its caches.
 

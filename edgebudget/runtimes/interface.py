@@ -1,7 +1,7 @@
 """What a runtime says about a graph under a dtype option on a target: its memory, part by part."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar, overload
 
 from edgebudget.dtypes.interface import Assignment, DtypeOption
@@ -65,6 +65,13 @@ class OnDemand(Sequence[T]):
         return tuple, (self._items(),)
 
 
+class Kept(NamedTuple):
+    """What one process may keep beyond heap and mapped pages, at the peak of loading and at that of inference."""
+
+    load_bytes: int
+    inference_bytes: int
+
+
 @dataclass(frozen=True)
 class MemoryLayout:
     """How a runtime holds one model; all sizes in bytes, nothing counted twice.
@@ -75,6 +82,8 @@ class MemoryLayout:
     workspace, transient copies); `*_mapped_bytes` the resident pages of a mapped file at those peaks. `*_kept_bytes`
     are what the process holds beyond all these at its own peaks: pages that the allocator keeps of what was freed, less
     what it gave out and nothing has written to, and less code that only running touches; they may be negative.
+    `kept_running` is more of that at the peak of inference, where it is only worked out when it is looked at. Where
+    processes of the same program differ, `kept_least` and `kept_most` bound what one may keep, None where they do not.
     `timeline` is what is alive at each operator of the runtime's graph: (module path and operator, bytes). `held` is
     how the runtime holds each storage of the trace, where that is not as the option says.
     """
@@ -99,6 +108,19 @@ class MemoryLayout:
     held: Assignment | None = None
     load_kept_bytes: int = 0
     inference_kept_bytes: int = 0
+    kept_running: Sequence[int] = ()
+    kept_least: Kept | None = None
+    kept_most: Kept | None = None
+
+    @property
+    def load_pages_bytes(self) -> int:
+        """Pages beyond the heap at the peak of loading: those of a mapped file, and those that the allocator keeps."""
+        return self.load_mapped_bytes + self.load_kept_bytes
+
+    @property
+    def inference_pages_bytes(self) -> int:
+        """The same at the peak of inference."""
+        return self.inference_mapped_bytes + self.inference_kept_bytes + sum(self.kept_running)
 
     @property
     def load_peak_bytes(self) -> int:
@@ -113,17 +135,30 @@ class MemoryLayout:
     @property
     def load_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of loading, the runtime left out."""
-        return self.load_heap_bytes + self.load_mapped_bytes + self.load_kept_bytes
+        return self.load_heap_bytes + self.load_pages_bytes
 
     @property
     def inference_resident_bytes(self) -> int:
         """What the process holds for this model at the peak of inference, the runtime left out."""
-        return self.inference_heap_bytes + self.inference_mapped_bytes + self.inference_kept_bytes
+        return self.inference_heap_bytes + self.inference_pages_bytes
 
     @property
     def resident_peak_bytes(self) -> int:
         """The larger of the two, with the runtime: what the system charges the process."""
         return max(self.load_resident_bytes, self.inference_resident_bytes) + self.runtime_bytes
+
+    @property
+    def of_least_process(self) -> "MemoryLayout":
+        """The layout of a process that keeps as little as any does."""
+        return self if self.kept_least is None else self._keeping(self.kept_least)
+
+    @property
+    def of_largest_process(self) -> "MemoryLayout":
+        """The layout of a process that keeps as much as any does."""
+        return self if self.kept_most is None else self._keeping(self.kept_most)
+
+    def _keeping(self, kept: Kept) -> "MemoryLayout":
+        return replace(self, load_kept_bytes=kept.load_bytes, inference_kept_bytes=kept.inference_bytes)
 
 
 @dataclass(frozen=True, slots=True)

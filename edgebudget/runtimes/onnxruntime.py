@@ -7,13 +7,13 @@ from edgebudget.dtypes.int4_weight_only import GROUP_NUMEL
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph
 from edgebudget.planning import ArenaPlan, Buffer, live_bytes
-from edgebudget.runtimes._glibc import FilledHeap, Heap, MergingHeap
-from edgebudget.runtimes._onnxruntime.allocation import Held, pattern, plan, simulate
+from edgebudget.runtimes._glibc import ApartHeap, FilledHeap, Heap, JoiningHeap, MergingHeap
+from edgebudget.runtimes._onnxruntime.allocation import Held, Plan, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, IDLE_MAPPED_FROM_BYTES, Session
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes._onnxruntime.refusals import refused
 from edgebudget.runtimes._onnxruntime.weights import WEIGHT_OPTIONS, hold
-from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, PeakOp, Unsupported
+from edgebudget.runtimes.interface import Kept, LiveTensor, MemoryLayout, PeakOp, Unsupported
 from edgebudget.target import Target
 from edgebudget.units import format_bytes
 
@@ -51,6 +51,8 @@ NOTES = (
     "The caller's own copy of the inputs is not counted.",
     "On x86-64 the order of some branches depends on addresses: the arena may end one doubling lower or higher.",
 )
+
+SPREAD_TOLD_BYTES = 1 << 20  # what processes differ by that a report speaks of
 
 SUPPORTED = frozenset({"float32", "int8", *WEIGHT_OPTIONS})
 
@@ -110,25 +112,48 @@ def channel_block(target: Target) -> int:
     return 8 if target.isa.endswith(("-v1", "-v2", "-v3")) else 16
 
 
-def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
-    order = program.order
-    planned = plan(program.graph, order)
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process that has loaded the session and run it: what its heap had live and resident at both peaks."""
+
+    session: Session
+    load_live_bytes: int
+    load_resident_bytes: int
+    inference_live_bytes: int
+    inference_resident_bytes: int
+
+
+def _process(program: Program, planned: Plan, heap: Heap) -> _Process:
+    """Load and run `program` in an idle process with `heap`."""
     session = Session(
-        _idle_heap(program),
+        heap,
         program.graph,
-        order,
+        program.order,
         program.exported,
         program.folds,
         program.rescaled,
         program.reordered,
         arm=program.arm,
     )
-    heap, arena = session.heap, session.arena
-    pages = ARM_PAGES if program.arm else X86_PAGES
-    load_heap, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
+    load_live, load_resident = heap.peak_live_nbytes, heap.peak_resident_nbytes
     heap.reset_peaks()
-    heap.hold(FRAME_NODE_BYTES * len(order))
-    simulate(planned, arena)
+    heap.hold(FRAME_NODE_BYTES * len(program.order))
+    simulate(planned, session.arena)
+    return _Process(session, load_live, load_resident, heap.peak_live_nbytes, heap.peak_resident_nbytes)
+
+
+def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
+    order = program.order
+    planned = plan(program.graph, order)
+    pages = ARM_PAGES if program.arm else X86_PAGES
+    processes = [_process(program, planned, heap) for heap in _idle_heaps(program)]
+    likely = processes[0]
+    session, arena = likely.session, likely.session.arena
+    load_heap, inference_heap = likely.load_live_bytes, likely.inference_live_bytes
+    kept = [
+        Kept(one.load_resident_bytes - load_heap - pages.first_run, one.inference_resident_bytes - inference_heap)
+        for one in processes
+    ]
     taken = sum(arena.regions)
     steps = max(len(order), 1)
     curve = live_bytes(planned.lifetimes, steps)
@@ -150,11 +175,13 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         ),
         workspace_bytes=min(scratch, taken - bound) + max(session.weight_nbytes - stored, 0),
         load_heap_bytes=load_heap,
-        inference_heap_bytes=heap.peak_live_nbytes,
+        inference_heap_bytes=inference_heap,
         load_mapped_bytes=0,
         inference_mapped_bytes=0,
-        load_kept_bytes=load_resident - load_heap - pages.first_run,
-        inference_kept_bytes=heap.peak_resident_nbytes - heap.peak_live_nbytes,
+        load_kept_bytes=kept[0].load_bytes,
+        inference_kept_bytes=kept[0].inference_bytes,
+        kept_least=Kept(*map(min, zip(*kept, strict=True))),
+        kept_most=Kept(*map(max, zip(*kept, strict=True))),
         storage_bytes=program.exported.file_nbytes(program.graph),
         runtime_bytes=pages.touched(program),
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
@@ -162,26 +189,33 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         tensors=tuple(_live(b, names, steps, offsets.get(b.value)) for b in planned.buffers),
         arena=_arena(planned.buffers, *blocks),
         unmodelled_ops=program.unmodelled_ops,
-        notes=(*NOTES, _kept(heap)),
+        notes=(*NOTES, _kept_note(kept)),
     )
 
 
-def _idle_heap(program: Program) -> Heap:
-    """Return the heap of a process that has the runtime imported.
+def _idle_heaps(program: Program) -> tuple[Heap, ...]:
+    """Return heaps of processes that have the runtime imported: the likely one, and those that keep least and most.
 
-    x86-64 was measured with glibc 2.36, the boards with 2.41. There small blocks that stay lie between the tensors of a
-    float32 model when they are freed; with a quantized one so many nodes go that most of those blocks go too.
+    Whether a small block takes the end that an aligned block was cut from, and so keeps two holes apart, goes by where
+    the heap stands modulo the alignment and by what the caches hold. In glibc 2.36, which x86-64 was measured with,
+    already the length of the file's name decides; in 2.41, which the boards were measured with, ends do not go to the
+    caches, and small blocks that stay lie between the tensors of a float32 model when they are freed; with a quantized
+    one so many nodes go that most of those blocks go too.
     """
-    if not program.arm:
-        return Heap(IDLE_MAPPED_FROM_BYTES)
-    return (MergingHeap if program.quantized else FilledHeap)(IDLE_MAPPED_FROM_BYTES)
+    likely = Heap if not program.arm else MergingHeap if program.quantized else FilledHeap
+    return tuple(kind(IDLE_MAPPED_FROM_BYTES) for kind in (likely, JoiningHeap, ApartHeap))
 
 
-def _kept(heap: Heap) -> str:
-    more = heap.peak_resident_nbytes - heap.peak_live_nbytes
-    if more < 0:
-        return f"The arena has {format_bytes(-more)} that nothing writes to, and the peak is without them."
-    return f"Of what loading freed, malloc keeps {format_bytes(more)} while the model runs, and the peak has them."
+def _kept_note(kept: Sequence[Kept]) -> str:
+    likely, low, high = (pick(one.inference_bytes for one in kept) for pick in (next, min, max))
+    if likely < 0:
+        return f"The arena has {format_bytes(-likely)} that nothing writes to, and the peak is without them."
+    more = f"Of what loading freed, malloc keeps {format_bytes(likely)} while the model runs, and the peak has them."
+    if high - low < SPREAD_TOLD_BYTES:
+        return more
+    return (
+        f"{more} By chance a process keeps {format_bytes(max(low, 0))} to {format_bytes(high)}: the interval has both."
+    )
 
 
 def _name(graph: TracedGraph, op: int, kind: str) -> str:

@@ -12,6 +12,7 @@ from edgebudget.runtimes._pytorch_alive import lifetimes, live_tensors
 from edgebudget.runtimes._pytorch_cuda import lay_out_on_cuda
 from edgebudget.runtimes._pytorch_fastpath import fused_modules
 from edgebudget.runtimes._pytorch_file import state_dict_nbytes
+from edgebudget.runtimes._pytorch_kept import kept_nbytes
 from edgebudget.runtimes._pytorch_kernels import kernels_of
 from edgebudget.runtimes._pytorch_scratch import scratch_bytes
 from edgebudget.runtimes._pytorch_torchao import TAKEN, UNPACKED_NOTE, add_scratch, hold
@@ -105,6 +106,7 @@ class _PyTorch:
             unmodelled_ops=unmodelled,
             notes=tuple(notes),
             held=held,
+            kept_running=OnDemand(partial(kept_nbytes, graph, nbytes, scratch)),
         )
 
 

@@ -11,7 +11,7 @@ GRAIN_BYTES = 256  # BFCArena::kMinAllocationSize
 FIRST_REGION_BYTES = 1 << 20  # DEFAULT_INITIAL_CHUNK_SIZE_BYTES
 LARGEST_REGION_BYTES = 1 << 30  # DEFAULT_MAX_POWER_OF_TWO_EXTEND_BYTES
 DEAD_BYTES = 128 << 20  # DEFAULT_MAX_DEAD_BYTES_PER_CHUNK: a chunk may be this much too large, or half empty
-REGION_BITS = 48  # an address is a region's number above these bits, and an offset in it
+MAPPED_ADDRESS, MAPPED_STEP = 1 << 60, 1 << 40  # mapped regions lie above the heap, each below the one before
 ALIGNED_BYTES = 64  # MlasGetPreferredBufferAlignment, by which the CPU allocator aligns
 HANDLE_BYTES = 8  # AllocationRegion keeps a chunk handle for every grain
 
@@ -21,7 +21,8 @@ class Chunk:
     """A stretch of one region, with its neighbours."""
 
     nbytes: int
-    order: int  # by address: region, then offset
+    region: int
+    offset: int  # in its region
     free: bool = True
     before: "Chunk | None" = None
     after: "Chunk | None" = None
@@ -33,6 +34,7 @@ class Arena:
     def __init__(self, heap: Heap) -> None:
         self._heap = heap
         self._blocks: list[Block] = []
+        self._addresses: list[int] = []
         self._next_region_nbytes = FIRST_REGION_BYTES
         self._free: set[Chunk] = set()
         self.regions: list[int] = []
@@ -41,18 +43,22 @@ class Arena:
         """Return a chunk of at least `nbytes`: the smallest free one that fits, else one of a new region."""
         wanted = max(-(-nbytes // GRAIN_BYTES) * GRAIN_BYTES, GRAIN_BYTES)
         fitting = [chunk for chunk in self._free if chunk.nbytes >= wanted]
-        chunk = min(fitting, key=lambda c: (c.nbytes, c.order)) if fitting else self._extend(wanted)
+        chunk = min(fitting, key=self._size_and_address) if fitting else self._extend(wanted)
         self._free.discard(chunk)
         chunk.free = False
         if chunk.nbytes >= 2 * wanted or chunk.nbytes - wanted >= DEAD_BYTES:
-            rest = Chunk(chunk.nbytes - wanted, chunk.order + wanted, before=chunk, after=chunk.after)
+            rest = Chunk(chunk.nbytes - wanted, chunk.region, chunk.offset + wanted, before=chunk, after=chunk.after)
             if chunk.after is not None:
                 chunk.after.before = rest
             chunk.after = rest
             chunk.nbytes = wanted
             self._free.add(rest)
-        self._heap.write(self._blocks[chunk.order >> REGION_BITS], chunk.order % (1 << REGION_BITS) + nbytes)
+        self._heap.write(self._blocks[chunk.region], chunk.offset + nbytes)
         return chunk
+
+    def _size_and_address(self, chunk: Chunk) -> tuple[int, int]:
+        """The order of `BFCArena::Bin::ChunkComparator`: which of two equal chunks is taken goes by their addresses."""
+        return chunk.nbytes, self._addresses[chunk.region] + chunk.offset
 
     def free(self, chunk: Chunk) -> None:
         """Give a chunk back and join it with its free neighbours."""
@@ -80,8 +86,10 @@ class Arena:
         if not increased:
             doubled = self._next_region_nbytes * 2
             self._next_region_nbytes = doubled if doubled < LARGEST_REGION_BYTES else LARGEST_REGION_BYTES
-        chunk = Chunk(nbytes, len(self.regions) << REGION_BITS)
-        self._blocks.append(self._heap.malloc(nbytes, ALIGNED_BYTES, written_nbytes=0))
+        chunk = Chunk(nbytes, len(self.regions), 0)
+        block = self._heap.malloc(nbytes, ALIGNED_BYTES, written_nbytes=0)
+        self._addresses.append(block.start if block.start >= 0 else MAPPED_ADDRESS - len(self.regions) * MAPPED_STEP)
+        self._blocks.append(block)
         self._heap.malloc(nbytes // GRAIN_BYTES * HANDLE_BYTES)
         self.regions.append(nbytes)
         self._free.add(chunk)
