@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-YOUNG_OBJECTS = 1_000_000
+YOUNG_OBJECTS = 2_500_000
 """How many are made before Python looks for cycles among them: importing torch makes 600,000, which all stay."""
 
 

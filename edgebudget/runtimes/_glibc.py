@@ -84,13 +84,7 @@ class Heap:
             mapped = _up(asked + 8, PAGE_BYTES)
             block = Block(-1, mapped, mapped - (alignment or 16), 0)
         else:
-            lead = -(start + 16) % alignment if alignment else 0
-            lead += alignment if 0 < lead < 32 else 0
-            kept = wanted if asked - lead - wanted >= 32 else asked - lead
-            block = Block(start + lead, kept, kept - 8, 0)
-            for size, at in ((lead, start), (asked - lead - kept, start + lead + kept)):
-                if size:
-                    self._put_aside(at, size)
+            block = self._cut(start, asked, wanted, alignment)
         self.live_nbytes += block.usable_nbytes
         self.peak_live_nbytes = max(self.peak_live_nbytes, self.live_nbytes)
         self.write(block, written)
@@ -147,6 +141,14 @@ class Heap:
     def fill_caches(self) -> None:
         """Let the caches be full, as many small blocks leave them when they are freed: until `hold` uses them up."""
         self._aside_full = True
+
+    def _cut(self, start: int, asked: int, wanted: int, alignment: int) -> Block:
+        """Cut an aligned block out of a chunk, and put its ends aside."""
+        lead, kept = _aligned(start, asked, wanted, alignment)
+        for size, at in ((lead, start), (asked - lead - kept, start + lead + kept)):
+            if size:
+                self._put_aside(at, size)
+        return Block(start + lead, kept, kept - 8, 0)
 
     def _put_aside(self, start: int, size: int) -> None:
         if size == self._lead_nbytes:
@@ -229,6 +231,13 @@ class Heap:
         self.resident_nbytes += stop - start
 
 
+def _aligned(start: int, asked: int, wanted: int, alignment: int) -> tuple[int, int]:
+    """Return how far into a chunk an aligned block begins, and how large it is."""
+    lead = -(start + 16) % alignment if alignment else 0
+    lead += alignment if 0 < lead < 32 else 0
+    return lead, wanted if asked - lead - wanted >= 32 else asked - lead
+
+
 class JoiningHeap(Heap):
     """The heap of a process in which no small block takes the end of an aligned block.
 
@@ -239,8 +248,20 @@ class JoiningHeap(Heap):
         """Return an aligned block: its companion lies elsewhere."""
         return self.malloc(nbytes, alignment)
 
-    def _put_aside(self, start: int, size: int) -> None:
-        self._release(start, size)
+    def _cut(self, start: int, asked: int, wanted: int, alignment: int) -> Block:
+        lead, kept = _aligned(start, asked, wanted, alignment)
+        # A chunk in use lies before; behind is what `_take` left of the one it cut, or the top.
+        if lead:
+            self._remember(start, lead)
+        end, size = start + lead + kept, asked - lead - kept
+        if start + asked == self._top:
+            self._top = end
+        elif size:
+            rest = self._free.get(start + asked)
+            if rest is not None:
+                self._forget(start + asked, rest)
+            self._remember(end, size + (rest or 0))
+        return Block(start + lead, kept, kept - 8, 0)
 
 
 class ApartHeap(Heap):

@@ -9,7 +9,7 @@ MALLOC_MMAP_THRESHOLD_ set, which keeps the size where it is.
 from collections.abc import Iterator, Sequence
 
 from edgebudget.graph import TracedGraph
-from edgebudget.runtimes._glibc import Block, Heap
+from edgebudget.runtimes._glibc import Block, Heap, JoiningHeap
 
 ALIGNED_BYTES = 64  # c10::gAlignment (c10/core/alignment.h)
 IDLE_MAPPED_FROM_BYTES = 1_925_120
@@ -26,8 +26,7 @@ def kept_nbytes(graph: TracedGraph, nbytes: Sequence[int], scratch: Sequence[int
     """
     opened: dict[int, list[int]] = {}
     closed: dict[int, list[int]] = {}
-    heap = Heap(IDLE_MAPPED_FROM_BYTES)
-    heap.fill_caches()
+    heap = JoiningHeap(IDLE_MAPPED_FROM_BYTES)  # the import of torch has filled the caches
     for storage in graph.activations:
         size = nbytes[storage.id]
         if storage.born < 0:
