@@ -86,7 +86,8 @@ class Heap:
         else:
             block = self._cut(start, asked, wanted, alignment)
         self.live_nbytes += block.usable_nbytes
-        self.peak_live_nbytes = max(self.peak_live_nbytes, self.live_nbytes)
+        if self.live_nbytes > self.peak_live_nbytes:
+            self.peak_live_nbytes = self.live_nbytes
         self.write(block, written)
         return block
 
@@ -112,7 +113,8 @@ class Heap:
         elif nbytes > block.written_nbytes:
             self.resident_nbytes += _up(nbytes, PAGE_BYTES) - _up(block.written_nbytes, PAGE_BYTES)
             block.written_nbytes = nbytes
-        self.peak_resident_nbytes = max(self.peak_resident_nbytes, self.resident_nbytes)
+        if self.resident_nbytes > self.peak_resident_nbytes:
+            self.peak_resident_nbytes = self.resident_nbytes
 
     def free(self, block: Block) -> None:
         """Take `block` back: a mapped one returns its pages and moves the threshold, another may trim the top."""
@@ -217,7 +219,9 @@ class Heap:
             self.resident_nbytes -= stop - max(start, self._end)
 
     def _touch(self, start: int, stop: int) -> None:
-        start, stop = start // PAGE_BYTES * PAGE_BYTES, _up(stop, PAGE_BYTES)
+        start, stop = start // PAGE_BYTES * PAGE_BYTES, -(-stop // PAGE_BYTES) * PAGE_BYTES
+        if self._touched and self._touched[0][0] <= start and stop <= self._touched[0][1]:
+            return  # as most of what a process has written to is in one piece
         first = bisect_left(self._touched, (start, -1))
         if first and self._touched[first - 1][1] >= start:
             first -= 1
