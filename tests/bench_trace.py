@@ -68,7 +68,7 @@ def main(names: list[str]) -> None:
         print(f"| {name} | {times} | {ratios[-1][0]:.2f} | {ratios[-1][1]:.2f} | {ratios[-1][2]:.3f} |", flush=True)
     first, other, again = (median(column) for column in zip(*ratios, strict=True))
     of = f"trace and three dtypes, times torchinfo's, median of {len(ratios)}"
-    print(f"=> {of} | {again:.3f} | 0.067")
+    print(f"=> {of}, of a model traced before | {again:.3f} | 0.067")
     print(f"=> {of}, at a batch size not met before | {other:.2f} | -")
     print(f"=> {of}, first in the process | {first:.2f} | -")
 
