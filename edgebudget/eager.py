@@ -35,6 +35,15 @@ def suggests_channels_last(shape: Dims, stride: Dims) -> bool:
     return True
 
 
+def row_major(shape: Dims) -> Dims:
+    """Return the strides of a new tensor whose last dimension varies fastest; it must have elements."""
+    strides, step = [0] * len(shape), 1
+    for d in range(len(shape) - 1, -1, -1):
+        strides[d] = step
+        step *= shape[d]
+    return tuple(strides)
+
+
 def is_dense(shape: Dims, stride: Dims) -> bool:
     """Whether the elements fill one block without gaps or overlap, in whatever order."""
     return _lies_in(shape, stride, sorted(range(len(shape)), key=lambda d: (stride[d], shape[d])))

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgebudget.graph import TracedGraph
-from edgebudget.tracing import blocks, stand_ins, trace
+from edgebudget.tracing import blocks, rules, stand_ins, trace
 from tests.traces import names
 
 IMAGE = torch.randn(1, 8, 6, 6)
@@ -195,3 +195,11 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = [trace(block, (torch.randn(1, 8, size, 6),)) for size in range(2, 20) for _ in range(2)]
     assert blocks._ROUTINES.ops <= 50
     assert len({tuple(names(graph)) for graph in graphs}) == 1
+
+
+def test_makeups_beyond_what_is_remembered_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_MAX_LEARNED", 0)
+    monkeypatch.setattr(stand_ins, "_MAKEUPS", rules.Learned())
+    narrow, wide = (trace(nn.Sequential(nn.Conv2d(8, out, 1), nn.ReLU()), (IMAGE,)) for out in (4, 12))
+    assert [graph.tensors[graph.outputs[0]].shape[1] for graph in (narrow, wide)] == [4, 12]
+    assert stand_ins._makeup(("one",)) == stand_ins._makeup(("another",)) == 0

@@ -62,7 +62,7 @@ class Fitter:
         families = sorted({pair.family for pair in pairs})
         models = {pair.model for pair in pairs}
         origin = self.origin
-        if len(models) < MIN_MODELS or len(families) < MIN_FAMILIES:
+        if _are_too_few(pairs):
             found = f"{len(models)} models of {len(families)} families"
             raise CalibrationError(
                 f"{origin.runtime} {origin.dtype} has measurements of {found}.",
@@ -100,9 +100,7 @@ class Fitter:
     def ratios(self, but_family: str | None = None) -> tuple[tuple[float, float], ...]:
         """Return `Pair.ratios` of families that were left out, `but_family` apart; none of too few models for a fit."""
         pairs, _ = self._parted(but_family)
-        if len({p.model for p in pairs}) < MIN_MODELS or len({p.family for p in pairs}) < MIN_FAMILIES:
-            return ()
-        return tuple(pair.ratios(used) for pair, used in self._chosen(but_family)[1])
+        return () if _are_too_few(pairs) else tuple(pair.ratios(used) for pair, used in self._chosen(but_family)[1])
 
     def _parted(self, but_family: str | None) -> tuple[list[Pair], frozenset[str]]:
         """Return the pairs that are not of `but_family`, and the models that are."""
@@ -137,6 +135,10 @@ class Fitter:
 def fit(pairs: Sequence[Pair], origin: Origin, level: float = DEFAULT_LEVEL) -> Fit:
     """Return the calibration that all of `pairs` support, as `Fitter.fit` does."""
     return Fitter(pairs, origin, level).fit()
+
+
+def _are_too_few(pairs: Sequence[Pair]) -> bool:
+    return len({pair.model for pair in pairs}) < MIN_MODELS or len({pair.family for pair in pairs}) < MIN_FAMILIES
 
 
 def _bounds(predicted: Predicted, level: float) -> tuple[float, float]:

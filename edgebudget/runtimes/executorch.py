@@ -83,14 +83,14 @@ class _ExecuTorch:
         refused = planned.program.refused
         if refused:
             return Unsupported(f"ExecuTorch has no kernel for {', '.join(refused)} and refuses to lower the model.")
-        missing = (*planned.program.missing, *over_volumes(graph))
-        if missing:
-            return without_kernels(missing)
-        return _layout(planned, target)
+        return lacking_kernels(graph, planned.program.missing) or _layout(planned, target)
 
 
-def without_kernels(missing: Sequence[str]) -> Unsupported:
-    """Return why a program with the operators `missing` does not run."""
+def lacking_kernels(graph: TracedGraph, missing: Sequence[str]) -> Unsupported | None:
+    """Return why a program of `graph` with the operators `missing` does not run; None where it does."""
+    missing = (*missing, *over_volumes(graph))
+    if not missing:
+        return None
     return Unsupported(
         f"ExecuTorch lowers the model, and refuses to load or to run it: it has no kernel for {', '.join(missing)}. "
         "Replace the operator, or bring a kernel of your own and estimate without it."

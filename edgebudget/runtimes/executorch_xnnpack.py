@@ -11,14 +11,13 @@ from functools import partial
 
 from edgebudget.dtypes.interface import DtypeOption
 from edgebudget.graph import TracedGraph, once_per_graph
-from edgebudget.runtimes._executorch_kernels import over_volumes
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._half_range import beyond_half
 from edgebudget.runtimes._xnnpack.delegate import Delegate, price
 from edgebudget.runtimes._xnnpack.method import DELEGATE_SLACK_BYTES
 from edgebudget.runtimes._xnnpack.program import Program, compile_program
 from edgebudget.runtimes._xnnpack.tiles import Tiles, tiles_for
-from edgebudget.runtimes.executorch import without_kernels
+from edgebudget.runtimes.executorch import lacking_kernels
 from edgebudget.runtimes.interface import LiveTensor, MemoryLayout, OnDemand, PeakOp, Unsupported
 from edgebudget.target import Target
 
@@ -111,9 +110,9 @@ class _ExecutorchXnnpack:
         if beyond:
             return Unsupported(beyond)
         program = compile_program(graph, option)
-        missing = (*program.missing, *over_volumes(graph))
-        if missing:
-            return without_kernels(missing)
+        lacking = lacking_kernels(graph, program.missing)
+        if lacking:
+            return lacking
         layouts = _layouts(graph)
         key = (option.name, id(tiles), target.is_x86)  # the tables are those in tiles.py: many devices have the same
         if key not in layouts:

@@ -12,13 +12,12 @@ from torch import nn
 from edgebudget.graph import Ref
 from edgebudget.tracing.recorder import Promise, Recorder
 from edgebudget.tracing.routines import Mark, Recording, Routine, learn, play, record
-from edgebudget.tracing.rules import PLAIN, RAN, Learned, Tag
+from edgebudget.tracing.rules import PLAIN, RAN, Learned
 from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 
 _PACKAGES = ("torchvision.models.", "torchvision.ops.")  # and not its transforms, some of which toss a coin
 
 _infers = torch.is_inference_mode_enabled
-_without_dispatch = torch._C._DisableTorchDispatch
 
 _MOST_OPS = 100_000
 """Bounds memory in a sweep over image sizes, each of which makes routines of its own; all of torchvision at one size
@@ -75,13 +74,7 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
     if routine is None:
         return _run(own, module, args, known, refs)
     played = play(routine, own, refs)
-    if isinstance(played, int):
-        return given[played]
-    undispatched = _without_dispatch()  # while it lives; the recorder is not to see itself
-    try:
-        return own.recorder.redeem(*played)
-    finally:
-        del undispatched
+    return given[played] if isinstance(played, int) else own.recorder.made(played)
 
 
 def _read(
@@ -93,8 +86,8 @@ def _read(
     """
     for arg in args:
         if isinstance(arg, torch.Tensor):
-            tag: Tag | None = getattr(arg, "_edgebudget", None)
-            if tag is None or tag[0] is not recorder or tag[2] < 0 or len(tag[1]) > 1:
+            tag = recorder.replayable_tag(arg)
+            if tag is None:
                 return False
             key.append(tag[2])
             given.append(arg)

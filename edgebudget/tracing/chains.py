@@ -22,7 +22,6 @@ from edgebudget.tracing.standing import STANDING, Own, StandInsOf, look
 _SAME = Kind.SAME
 _OF_MODULE = len(vars(nn.Module()))
 _infers = torch.is_inference_mode_enabled
-_without_dispatch = torch._C._DisableTorchDispatch
 
 
 class _Value:
@@ -94,7 +93,7 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
         if own.is_block:
             played = play_on(own, x.signature, x.ref)
             if played is not None:
-                return x if isinstance(played, int) else _Value(None, played[0][0], played[1], played[0], played[2])
+                return x if isinstance(played, int) else _promised(*played)
         replay = replay_of(own, x.signature)
         if replay is not None:
             rule, behind, pick_args, named, pick_inputs = replay
@@ -103,8 +102,7 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
             tensors = (x.ref, *own.refs)
             args, inputs = pick_args(tensors + behind), pick_inputs(tensors)
             if rule[0] is not _SAME:
-                form, ref, block = recorder.promise(rule, own.path, args, named, inputs)
-                return _Value(None, form[0], ref, form, block)
+                return _promised(*recorder.promise(rule, own.path, args, named, inputs))
             if x.tensor is None:
                 x.ref = recorder.rewrite_value(x.ref, rule[1], own.path, args, named, inputs)
             else:
@@ -121,6 +119,10 @@ def _run_child(recorder: Recorder, child: nn.Module, x: _Value) -> _Value:
     return x
 
 
+def _promised(form: Form, ref: Ref, block: int) -> _Value:
+    return _Value(None, form[0], ref, form, block)
+
+
 def _value_of(recorder: Recorder, tensor: object) -> _Value:
     tag: Tag | None = getattr(tensor, "_edgebudget", None)
     if tag is None or tag[0] is not recorder:
@@ -130,11 +132,7 @@ def _value_of(recorder: Recorder, tensor: object) -> _Value:
 
 def _tensor_of(recorder: Recorder, value: _Value) -> object:
     if value.form is not None and value.tensor is None:
-        undispatched = _without_dispatch()  # while it lives; the recorder is not to see itself
-        try:
-            value.tensor = recorder.redeem(value.form, value.ref, value.block)
-        finally:
-            del undispatched
+        value.tensor = recorder.made((value.form, value.ref, value.block))
     return value.tensor
 
 

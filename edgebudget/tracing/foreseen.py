@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import torch
 
+from edgebudget.eager import row_major
 from edgebudget.tracing.rules import Kind, Rule, form_of
 
 Tensor = torch.Tensor
@@ -35,7 +36,7 @@ def foresee(target: str, args: Sequence[object], kwargs: Mapping[str, object]) -
     if kind is Kind.SAME:
         writes = target.split(".")[1].endswith("_")
         return Rule(kind, target, 0, writes) if shape == first.shape else None
-    form = form_of(shape, _row_major(shape), first.dtype, False)
+    form = form_of(shape, row_major(shape), first.dtype, False)
     return Rule(kind, target, form=form, nbytes=prod(shape) * first.dtype.itemsize if kind is Kind.FRESH else 0)
 
 
@@ -52,16 +53,9 @@ def _shape(value: object, like: object = None) -> Shape:
     _only(isinstance(value, Tensor) and value.dtype in _FLOATING and value.layout is torch.strided)
     assert isinstance(value, Tensor)
     shape = tuple(value.shape)
-    _only(len(shape) > 0 and 0 not in shape and value.stride() == _row_major(shape))
+    _only(len(shape) > 0 and 0 not in shape and value.stride() == row_major(shape))
     _only(like is None or (isinstance(like, Tensor) and like.dtype is value.dtype))
     return shape
-
-
-def _row_major(shape: Shape) -> Shape:
-    stride = [1] * len(shape)
-    for d in range(len(shape) - 1, 0, -1):
-        stride[d - 1] = stride[d] * shape[d]
-    return tuple(stride)
 
 
 def _only(holds: bool) -> None:

@@ -6,18 +6,17 @@ takes a third of the time. Whatever is not as `torch.nn` made it, such as a repl
 """
 
 from collections.abc import Callable
-from operator import attrgetter, itemgetter
-from typing import NamedTuple, TypeVar, cast
+from operator import attrgetter
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
 
 from edgebudget.graph import Arg, Ref
 from edgebudget.tracing.recorder import Recorder
+from edgebudget.tracing.routines import picker
 from edgebudget.tracing.rules import Kind, Learned, Rule, Tag
 from edgebudget.tracing.standing import STANDING, Own, look, stand_in_for
-
-T = TypeVar("T")
 
 _CLASSES: tuple[type[nn.Module], ...] = (
     nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, nn.Embedding,
@@ -35,7 +34,6 @@ _BESIDE_CONSTANTS: dict[type[nn.Module], int] = {
 
 _SAME = Kind.SAME
 _infers = torch.is_inference_mode_enabled
-_without_dispatch = torch._C._DisableTorchDispatch
 
 
 class Leaf(NamedTuple):
@@ -88,11 +86,7 @@ def _call(module: nn.Module, *args: object, **kwargs: object) -> object:
             cast(torch.Tensor, x), rule[1], own.path, pick_args(tensors + behind), named, pick_inputs(tensors)
         )
         return x
-    undispatched = _without_dispatch()  # while it lives; the recorder is not to see itself
-    try:
-        return recorder.make(rule, own.path, pick_args(tensors + behind), named, pick_inputs(tensors))
-    finally:
-        del undispatched
+    return recorder.made(recorder.promise(rule, own.path, pick_args(tensors + behind), named, pick_inputs(tensors)))
 
 
 def _learn(own: Own, module: nn.Module, x: object, tag: Tag) -> object:
@@ -122,13 +116,7 @@ def _learned(recorder: Recorder, before: int, x: object, tensors: tuple[Ref, ...
     constants = [arg for arg in op.args if not isinstance(arg, Ref)]
     behind = iter(range(len(tensors), len(tensors) + len(constants)))
     args = [places[arg] if isinstance(arg, Ref) else next(behind) for arg in op.args]
-    return Replay(rule, tuple(constants), _picker(args), op.kwargs, _picker([places[i] for i in op.inputs]))
-
-
-def _picker(places: list[int]) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
-    if len(places) > 1:
-        return itemgetter(*places)
-    return itemgetter(slice(places[0], places[0] + 1))
+    return Replay(rule, tuple(constants), picker(args), op.kwargs, picker([places[i] for i in op.inputs]))
 
 
 def _leaf(kind: type[nn.Module]) -> Leaf:

@@ -38,6 +38,7 @@ Tensor = torch.Tensor
 _ACTIVATION = Role.ACTIVATION
 _new = tuple.__new__  # makes a named tuple in a third of the time of its own constructor
 _empty_strided = torch.empty_strided
+_without_dispatch = torch._C._DisableTorchDispatch
 
 Block = tuple[int, str, Role | None, str, int, bool, bool]
 """A storage as it is met: bytes, dtype, role (None where it came from outside), name, birth, persistent, trainable."""
@@ -150,6 +151,11 @@ class Recorder(TorchDispatchMode):
             tag = tensor._edgebudget  # type: ignore[attr-defined]
         return cast(Tag, tag)
 
+    def replayable_tag(self, value: object) -> Tag | None:
+        """Return the tag of a dense tensor on meta that was met before; None for anything else."""
+        tag: Tag | None = getattr(value, "_edgebudget", None) if isinstance(value, Tensor) else None
+        return None if tag is None or tag[0] is not self or tag[2] < 0 or len(tag[1]) > 1 else tag
+
     # ---- the forward
 
     def __torch_dispatch__(
@@ -214,7 +220,7 @@ class Recorder(TorchDispatchMode):
         self.last_rule = rule
         kind_of_rule = rule.kind
         if kind_of_rule is Kind.FRESH:
-            return self.make(rule, self.module, tuple(recorded), named, tuple(inputs))
+            return self.redeem(*self.promise(rule, self.module, tuple(recorded), named, tuple(inputs)))
         if kind_of_rule is Kind.SAME:
             tensor = cast(Tensor, args[rule.position])
             if rule.mutates:
@@ -232,17 +238,6 @@ class Recorder(TorchDispatchMode):
         ref = self._write(spec, rule.target, self.module, tuple(recorded), named, tuple(inputs))
         view._edgebudget = _new(Tag, (self, ALONE[ref], signature, ref))  # type: ignore[attr-defined]
         return view
-
-    def make(
-        self,
-        rule: Rule,
-        module: str,
-        args: tuple[Arg, ...],
-        kwargs: tuple[tuple[str, Arg], ...],
-        inputs: tuple[int, ...],
-    ) -> Tensor:
-        """Record an operator with the rule FRESH, and return its output. Only while no dispatch mode is active."""
-        return self.redeem(*self.promise(rule, module, args, kwargs, inputs))
 
     def promise(
         self,
@@ -272,6 +267,14 @@ class Recorder(TorchDispatchMode):
         self._deaths.append(death)
         out._edgebudget = _new(Tag, (self, ALONE[ref], signature, ref))  # type: ignore[attr-defined]
         return out
+
+    def made(self, promise: Promise) -> Tensor:
+        """Return the tensor that was promised, outside of any dispatch: of this very mode too, not to see itself."""
+        undispatched = _without_dispatch()  # while it lives
+        try:
+            return self.redeem(*promise)
+        finally:
+            del undispatched
 
     def rewrite_value(
         self,

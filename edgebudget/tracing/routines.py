@@ -98,10 +98,8 @@ def record(own: Own, given: Sequence[Ref], mark: Mark, out: object) -> Recording
     None where it would not be the same again: real tensors came in, or it returned something other than one tensor.
     """
     recorder = own.recorder
-    tag = getattr(out, "_edgebudget", None)
-    if not isinstance(out, torch.Tensor) or tag is None or tag[0] is not recorder or tag[2] < 0 or len(tag[1]) > 1:
-        return None
-    if recorder.reals != mark.reals:
+    tag = recorder.replayable_tag(out)
+    if tag is None or not isinstance(out, torch.Tensor) or recorder.reals != mark.reals:
         return None
     tensors = recorder.tensors
     return Recording(
@@ -209,13 +207,13 @@ class _Learning:
         _require(not refs_in(tuple([arg for _, arg in op.kwargs])))
         lists: list[Picker] = []
         places = [self._place(arg, lists) for arg in op.args]
-        inputs = _picker([self._places[i] for i in op.inputs])
+        inputs = picker([self._places[i] for i in op.inputs])
         results = tuple([self._result(op, i) for i in op.outputs])
         made = self._born.pop(op.index, ())
         _require(all(role is _ACTIVATION and module == op.module for _, _, role, module, *_ in made))
         blocks = tuple([(nbytes, dtype) for nbytes, dtype, *_ in made])
         return Step(
-            op.target, self._members[op.module], tuple(lists), _picker(places), op.kwargs, inputs, blocks, results
+            op.target, self._members[op.module], tuple(lists), picker(places), op.kwargs, inputs, blocks, results
         )
 
     def _place(self, arg: Arg, lists: list[Picker]) -> int:
@@ -226,7 +224,7 @@ class _Learning:
         if _is_constant(arg):
             self._used += 1
             return self._used - 1
-        pick = _picker([self._place(item, lists) for item in arg])  # type: ignore[union-attr]
+        pick = picker([self._place(item, lists) for item in arg])  # type: ignore[union-attr]
         lists.append(pick)
         self._filled += 1
         return self._filled - 1
@@ -270,8 +268,8 @@ def _nbytes(form: Form) -> int:
     return (sum(reach_of) + 1) * ITEMSIZE[form.dtype_name]
 
 
-def _picker(places: Sequence[int]) -> Callable[[list[Arg]], tuple[Any, ...]]:
-    """Return what picks these places as a tuple."""
+def picker(places: Sequence[int]) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    """Return what picks these places of a sequence as a tuple."""
     if len(places) > 1:
         return itemgetter(*places)
     if not places:

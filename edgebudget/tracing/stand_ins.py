@@ -102,8 +102,8 @@ def _makeup(key: tuple[object, ...]) -> int:
     except TypeError:  # a list among the constants
         return 0
     if known is None:
-        known = len(_MAKEUPS) + 1
-        _MAKEUPS.remember(key, known)
+        _MAKEUPS.remember(key, len(_MAKEUPS) + 1)
+        return _MAKEUPS.get(key, 0)  # 0 once there are too many to remember
     return known
 
 

@@ -3,6 +3,7 @@
 from math import prod
 from typing import NamedTuple
 
+from edgebudget.eager import row_major
 from edgebudget.graph import Arg
 from edgebudget.tracing.export_modes import Meta
 
@@ -119,11 +120,3 @@ def retyped_metas(metas: tuple[Meta, ...], old: str, new: str) -> tuple[Meta, ..
 
 def is_plain(meta: Meta) -> bool:
     return meta.stride == row_major(meta.shape) and prod(meta.shape) > 0
-
-
-def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    strides, step = [0] * len(shape), 1
-    for d in range(len(shape) - 1, -1, -1):
-        strides[d] = step
-        step *= shape[d]
-    return tuple(strides)

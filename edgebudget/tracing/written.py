@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
+from edgebudget.eager import row_major
 from edgebudget.graph import FLOATING, Arg, Ref, refs_in
 from edgebudget.tracing.export_modes import Meta
-from edgebudget.tracing.templates import Call, Template, is_plain, row_major
+from edgebudget.tracing.templates import Call, Template, is_plain
 
 Shape = tuple[int, ...]
 _CONTIGUOUS = (("memory_format", "contiguous_format"),)

@@ -7,6 +7,8 @@ from edgebudget.graph import TracedGraph, once_per_graph
 def refused(graph: TracedGraph) -> str | None:
     """Return why `graph` does not run in ONNX Runtime 1.31.1 from a file of torch 2.15; None where nothing is known."""
     for op in graph.ops:
+        if op.name not in ("scaled_dot_product_attention", "lstm"):
+            continue
         shapes = [graph.tensors[i].shape for i in op.inputs]
         by = f" ({op.module})" if op.module else ""
         if op.name == "scaled_dot_product_attention" and len(shapes[0]) != 4:
