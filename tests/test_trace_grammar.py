@@ -85,6 +85,15 @@ def held_by_a_view(x: Tensor) -> Tensor:
     return x.exp() + row
 
 
+def rows(*make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """Return what runs these on the rows of the image, [batch, columns as channels, rows], which lie transposed."""
+
+    def forward(self: Forward, x: Tensor) -> Tensor:
+        return self.children_[0](x.flatten(0, 1).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
+
+    return lambda: Forward(forward, nn.Sequential(*(one() for one in make)))
+
+
 LEAVES: list[Callable[[], nn.Module]] = [
     convolution(), convolution(bias=False), convolution(groups=CHANNELS),
     nn.ReLU, lambda: nn.ReLU(inplace=True), nn.GELU, nn.Hardswish, lambda: nn.SiLU(inplace=True), nn.Identity,
@@ -99,6 +108,13 @@ LEAVES: list[Callable[[], nn.Module]] = [
     plain(lambda x: x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)),
     plain(lambda x: x.clone().mul_(x)), plain(lambda x: x.flip(3)), plain(lambda x: torch.stack(x.unbind(1), 1)),
     plain(lambda x: x.softmax(3)), plain(lambda x: x.expand(2, *x.shape).sum(0)),
+    lambda: nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, padding=1), lambda: nn.GroupNorm(2, CHANNELS),
+    lambda: nn.InstanceNorm2d(CHANNELS, affine=True), lambda: nn.ChannelShuffle(2),
+    lambda: nn.Sequential(nn.ReflectionPad2d(1), nn.AvgPool2d(3, 1)),
+    lambda: nn.Sequential(nn.ReplicationPad2d(1), nn.MaxPool2d(3, 1)),
+    lambda: nn.Sequential(nn.PixelShuffle(2), nn.PixelUnshuffle(2)),
+    rows(lambda: nn.Conv1d(SIDE, SIDE, 3, padding=1)), rows(lambda: nn.ConvTranspose1d(SIDE, SIDE, 3, padding=1)),
+    rows(lambda: nn.BatchNorm1d(SIDE), lambda: nn.MaxPool1d(3, 1, 1)), rows(lambda: nn.Conv1d(SIDE, SIDE, 1), nn.GELU),
     plain(lambda x: x.roll(1, 3)), plain(lambda x: torch.where(x > 0, x, x.neg())),
 ]  # fmt: skip
 

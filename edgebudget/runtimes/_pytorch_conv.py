@@ -49,12 +49,12 @@ def convolution_bytes(
         shape[0], groups, weight[1], weight[0] // groups, shape[2:], output[2:], weight[2:], stride, padding, dilation,
         has_bias,
     )  # fmt: skip
+    onednn = uses_onednn(shape, conv, dtype, kernels)
     last = suggests_channels_last(shape, strides) or suggests_channels_last(weight, weight_strides)
-    fits = is_channels_last if last else is_contiguous
-    copied = 0 if fits(shape, strides) else prod(shape) * itemsize
-    copied += 0 if fits(weight, weight_strides) else prod(weight) * itemsize
+    last = last and (onednn or len(shape) == 4)  # ATen/native/ConvUtils.h, `thnn_conv_use_channels_last`
+    copied = _copied_numel(shape, strides, weight, weight_strides, last) * itemsize
     out_bytes = prod(output) * itemsize
-    if not uses_onednn(shape, conv, dtype, kernels):
+    if not onednn:
         return copied + _slow_bytes(conv, out_bytes, itemsize, last)
     if last:
         layout = channels_last_layout(conv, kernels.simd)
@@ -72,6 +72,7 @@ def transposed_convolution_bytes(
     shape: Dims,
     strides: Dims,
     weight: Dims,
+    weight_strides: Dims,
     has_bias: bool,
     stride: Dims,
     output_padding: Dims,
@@ -86,13 +87,16 @@ def transposed_convolution_bytes(
     layouts, the input once more (`brgemm` with strides; its margins, some 20 KB, are left out), and the result is
     copied out twice. With groups it is a convolution's backward pass, which keeps the sums to which the bias is added.
     """
+    if len(shape) == len(weight) - 1:  # no batch: ATen adds one
+        shape, strides, output = (1, *shape), (0, *strides), (1, *output)
     in_bytes, out_bytes = prod(shape) * itemsize, prod(output) * itemsize
-    copied = 0 if is_contiguous(shape, strides) else in_bytes
+    last = suggests_channels_last(shape, strides) or suggests_channels_last(weight, weight_strides)
+    copied = _copied_numel(shape, strides, weight, weight_strides, last) * itemsize
     out_channels = weight[1] * groups
     is_large = groups > 1 or all(k > 3 for k in weight[-2:]) or shape[0] > 1 or prod(shape[:4]) > _SMALL_INPUT_NUMEL
     is_padded = any(p >= s for p, s in zip(output_padding, stride, strict=True))
     if kernels.onednn is Onednn.OFF or is_padded or not is_large:
-        columns = weight[1] * prod(weight[2:]) * prod(shape[2:]) * itemsize
+        columns = shape[0] * weight[1] * prod(weight[2:]) * prod(shape[2:]) * itemsize
         return copied + (columns if groups == 1 else max(columns, out_bytes))
     simd = kernels.simd
     if groups > 1:
@@ -129,12 +133,20 @@ def _slow_bytes(conv: ConvShape, out_bytes: int, itemsize: int, last: bool) -> i
     dilated = any(d != 1 for d in conv.dilation)
     images = 1 if dilated else conv.batch  # slow_conv_dilated goes image by image
     columns = 0 if plain else images * conv.ic * prod(conv.kernel) * prod(conv.output) * itemsize
+    if len(conv.kernel) == 3 and not dilated:  # slow_conv3d takes all groups at once
+        return columns * conv.groups
     if conv.groups == 1:
         return columns
     # Every group reads a copy of its channels where they do not lie together, and its output waits for the others'.
     apart = conv.batch > 1 or last
     group = conv.batch * conv.ic * prod(conv.input) * itemsize if apart else 0
     return max(columns + group, out_bytes)
+
+
+def _copied_numel(shape: Dims, strides: Dims, weight: Dims, weight_strides: Dims, last: bool) -> int:
+    """Elements of input and weight that do not lie in the format in which the convolution works."""
+    fits = is_channels_last if last else is_contiguous
+    return (0 if fits(shape, strides) else prod(shape)) + (0 if fits(weight, weight_strides) else prod(weight))
 
 
 def _planar(shape: Dims) -> Dims:

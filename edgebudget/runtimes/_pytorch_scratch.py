@@ -142,6 +142,7 @@ def _transposed_convolution(call: Call) -> int:
         x.shape,
         x.stride,
         weight.shape,
+        weight.stride,
         call.op.arg(2, "bias") is not None,
         call.numbers(3, "stride", 1, dims),
         call.numbers(5, "output_padding", 0, dims),
@@ -153,13 +154,26 @@ def _transposed_convolution(call: Call) -> int:
 
 
 def _batch_norm(call: Call) -> int:
-    """native_batch_norm's save_mean and save_invstd: one value a channel each, also in evaluation."""
-    return 2 * call.input().shape[1] * _FLOAT
+    """A few values a channel, by what the kernel reads (ATen/native/Normalization.cpp).
+
+    With recorded statistics: a scale and a shift, or, the input has gaps or another order, the variance with
+    epsilon added, its root, and one over that. With those of the batch: these two, of channels last a sum besides, and
+    for dense inputs a scale and a shift.
+    """
+    x = call.input()
+    rows, last = is_contiguous(x.shape, x.stride), is_channels_last(x.shape, x.stride)
+    of_batch, recorded = (4, 2) if rows else (5, 2) if last else (2, 3)
+    return (of_batch if call.tensor(3, "running_mean") is None else recorded) * x.shape[1] * _FLOAT
 
 
 def _instance_norm(call: Call) -> int:
-    """Two statistics that are repeated over the batch, and batch norm's own two, one value an instance and channel."""
-    return 4 * call.input().shape[0] * call.input().shape[1] * _FLOAT
+    """Batch norm of the batch as more channels, in row-major order, with its weights repeated.
+
+    Every instance and channel has a mean and a deviation, a scale and a shift.
+    """
+    x = call.input()
+    repeated = sum(call.tensor(position, name) is not None for position, name in ((1, "weight"), (2, "bias")))
+    return (4 + repeated) * x.shape[0] * x.shape[1] * _FLOAT + _copy_unless_contiguous(call, x)
 
 
 def _layer_norm(call: Call) -> int:
@@ -196,8 +210,32 @@ def _max_pool(call: Call) -> int:
     return call.output().numel * _INDEX + _copy_unless_like_suggested(call, call.input())
 
 
-def _pool(call: Call) -> int:
+def _as_suggested(call: Call) -> int:
+    """Kernels that read their input in the format that it suggests."""
     return _copy_unless_like_suggested(call, call.input())
+
+
+def _row_major(call: Call) -> int:
+    """Kernels that read all inputs in row-major order."""
+    return sum(_copy_unless_contiguous(call, call.tensors[ref]) for ref in call.op.inputs)
+
+
+def _pool_line(call: Call) -> int:
+    """Over one dimension: an image one row high."""
+    x = call.input()
+    shape, stride = (*x.shape[:-1], 1, x.shape[-1]), (*x.stride[:-1], x.shape[-1] * x.stride[-1], x.stride[-1])
+    fits = is_channels_last if suggests_channels_last(shape, stride) else is_contiguous
+    return 0 if fits(shape, stride) else call.nbytes(x)
+
+
+def _pad(call: Call) -> int:
+    """Only padding by values of the image reads it in the format that it suggests."""
+    return _as_suggested(call) if call.op.arg(2, "mode") in ("reflect", "replicate") else 0
+
+
+def _where(call: Call) -> int:
+    """Numbers become tensors of one element."""
+    return (3 - len(call.op.inputs)) * call.itemsize(call.output())
 
 
 def _adaptive_avg_pool2d(call: Call) -> int:
@@ -207,10 +245,13 @@ def _adaptive_avg_pool2d(call: Call) -> int:
     return _copy_unless_like_suggested(call, call.input())
 
 
-def _adaptive_avg_pool(call: Call) -> int:
-    """Over one or three dimensions, by a kernel that reads any layout; to a single element it is a mean."""
-    pooled = call.op.arg(1, "output_size")
-    return _mean(call) if isinstance(pooled, tuple) and all(n == 1 for n in pooled) else 0
+def _adaptive_avg_pool1d(call: Call) -> int:
+    return _mean(call) if call.output().shape[-1] == 1 else _pool_line(call)
+
+
+def _adaptive_avg_pool3d(call: Call) -> int:
+    """By a kernel that reads any layout; to a single element it is a mean."""
+    return _mean(call) if all(n == 1 for n in call.output().shape[-3:]) else 0
 
 
 def _logsumexp(call: Call) -> int:
@@ -240,7 +281,7 @@ def _with_number(call: Call) -> int:
 
 
 def _softmax(call: Call) -> int:
-    """softmax(x, dim, dtype): computed on a contiguous input, and on a converted one where a type is given."""
+    """softmax(x, dim, dtype): computed on a contiguous input, and on a converted one a type is given."""
     x, out = call.input(), call.output()
     converted = x.numel * call.itemsize(out) if call.op.arg(2, "dtype") is not None and x.dtype != out.dtype else 0
     return converted or _copy_unless_contiguous(call, x)
@@ -253,10 +294,10 @@ def _linear(call: Call) -> int:
 
 
 def _product(call: Call, left: TensorSpec, trains: bool, batch: tuple[int, ...]) -> int:
-    """A batch of matrices times one matrix (LinearAlgebra.cpp, `should_fold`): as one large matrix where a view allows
-    it, and, after a copy, where the matrix requires a gradient; else by bmm."""
+    """A batch of matrices times one matrix (LinearAlgebra.cpp, `should_fold`): as one large matrix a view allows
+    it, and, after a copy, the matrix requires a gradient; else by bmm."""
     if len(left.shape) <= 2 or merges(left.shape[:-1], left.stride[:-1]):
-        return 0
+        return 0 if 1 in left.stride[-2:] or 1 in left.shape[-2:] else call.nbytes(left)  # BLAS takes no gaps in rows
     return call.nbytes(left) if trains else _batch_copy(call, left, batch)
 
 
@@ -284,7 +325,7 @@ def _is_plain(matrices: TensorSpec) -> bool:
 
 
 def _batch_copy(call: Call, operand: TensorSpec, batch: tuple[int, ...]) -> int:
-    """Return the bytes of `operand` expanded to `batch`, or 0 where that is a view with one batch dimension."""
+    """Return the bytes of `operand` expanded to `batch`, or 0 that is a view with one batch dimension."""
     if prod(batch) == 1:
         return 0
     missing = len(batch) + 2 - len(operand.shape)
@@ -380,7 +421,7 @@ def _upsample_antialiased(call: Call) -> int:
 
 
 def _im2col(call: Call) -> int:
-    return call.nbytes(call.input())
+    return call.nbytes(call.input()) + _copy_unless_contiguous(call, call.input())
 
 
 def _repeat(call: Call) -> int:
@@ -406,16 +447,19 @@ def _copy_unless_like_suggested(call: Call, x: TensorSpec) -> int:
 
 
 _HANDLERS: Mapping[str, Handler] = {
-    "adaptive_avg_pool1d": _adaptive_avg_pool,
-    "adaptive_avg_pool3d": _adaptive_avg_pool,
+    "adaptive_avg_pool1d": _adaptive_avg_pool1d,
     "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-    "adaptive_max_pool2d": _pool,
+    "adaptive_avg_pool3d": _adaptive_avg_pool3d,
+    "adaptive_max_pool1d": _pool_line,
+    "adaptive_max_pool2d": _as_suggested,
     "add": _with_number,
-    "avg_pool1d": _pool,
-    "avg_pool2d": _pool,
-    "avg_pool3d": _pool,
+    "avg_pool1d": _pool_line,
+    "avg_pool2d": _as_suggested,
+    "avg_pool3d": _row_major,
     "batch_norm": _batch_norm,
     "bmm": _bmm,
+    "cdist": _row_major,
+    "channel_shuffle": _as_suggested,
     "conv1d": _convolution,
     "conv2d": _convolution,
     "conv3d": _convolution,
@@ -431,6 +475,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "gt": _with_number,
     "im2col": _im2col,
     "index": _index,
+    "index_select": _row_major,
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
     "le": _with_number,
@@ -441,11 +486,15 @@ _HANDLERS: Mapping[str, Handler] = {
     "lstm_cell": _lstm_cell,
     "lt": _with_number,
     "matmul": _matmul,
+    "max_pool1d": _row_major,
     "max_pool2d": _max_pool,
     "max_pool3d": _max_pool,
     "mean": _mean,
     "mul": _with_number,
     "ne": _with_number,
+    "pad": _pad,
+    "pixel_shuffle": _as_suggested,
+    "pixel_unshuffle": _as_suggested,
     "repeat": _repeat,
     "rms_norm": _rms_norm,
     "rnn_relu": rnn_bytes,
@@ -455,6 +504,8 @@ _HANDLERS: Mapping[str, Handler] = {
     "scaled_dot_product_attention": attention_bytes,
     "softmax": _softmax,
     "sub": _with_number,
+    "tril": _row_major,
+    "triu": _row_major,
     "upsample_bicubic2d": _upsample_cubic,
     "upsample_bilinear2d": _upsample_linear,
     "upsample_linear1d": _upsample_linear_generic,
@@ -462,6 +513,7 @@ _HANDLERS: Mapping[str, Handler] = {
     "upsample_nearest2d": _upsample_nearest,
     "upsample_nearest3d": _upsample_nearest_generic,
     "upsample_trilinear3d": _upsample_linear_generic,
+    "where": _where,
     "_upsample_bicubic2d_aa": _upsample_antialiased,
     "_upsample_bilinear2d_aa": _upsample_antialiased,
     "_upsample_nearest_exact2d": _upsample_nearest,
@@ -469,21 +521,20 @@ _HANDLERS: Mapping[str, Handler] = {
 
 _TAKE_NOTHING = frozenset(
     # Views, and operators that only make their output.
-    "alias as_strided chunk clone contiguous detach diagonal expand expand_as flatten movedim narrow permute reshape "
-    "reshape_as select slice split split_with_sizes squeeze swapaxes swapdims t transpose unbind unflatten unfold "
-    "tensor_split unsqueeze view view_as _unsafe_view to lift_fresh "
+    "alias as_strided chunk clone contiguous detach diagonal expand expand_as flatten mH mT movedim narrow numpy_T "
+    "permute reshape reshape_as select slice split split_with_sizes squeeze swapaxes swapdims t transpose unbind "
+    "unflatten unfold tensor_split unsqueeze view view_as _unsafe_view to lift_fresh "
     # Element by element.
     "abs addcdiv addcmul bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min copy cos elu erf exp fill "
     "floor gelu glu hardsigmoid hardswish hardtanh leaky_relu log logical_and logical_not logical_or masked_fill "
     "maximum minimum mish neg pow prelu reciprocal relu relu6 rsqrt sigmoid sign silu sin softplus sqrt square "
-    "celu hardshrink selu softshrink tanh threshold where zero dropout feature_dropout "
+    "celu hardshrink selu softshrink tanh threshold zero dropout feature_dropout "
     # New tensors, joins and moves.
-    "arange cat channel_shuffle constant_pad_nd empty empty_like eye flip full full_like linspace new_empty new_full "
-    "new_ones new_zeros ones ones_like pad pixel_shuffle pixel_unshuffle repeat_interleave stack tril triu zeros "
-    "zeros_like col2im "
+    "arange cat col2im constant_pad_nd empty empty_like eye flip full full_like linspace new_empty new_full new_ones "
+    "new_zeros ones ones_like repeat_interleave stack zeros zeros_like "
     # Reductions and look-ups.
-    "all amax amin any argmax argmin cumsum embedding gather grid_sampler index_select linalg_vector_norm max min norm "
-    "prod max_pool1d outer cdist scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
+    "all amax amin any argmax argmin cumsum embedding gather grid_sampler linalg_vector_norm max min norm "
+    "prod outer scatter std sum topk var var_mean mm addmm baddbmm addbmm".split()
 )
 
 _PRODUCTS = frozenset((_bmm, _einsum, _linear, _matmul))
