@@ -37,6 +37,12 @@ def part(x: torch.Tensor, data: st.DataObject) -> tuple[int, int, int, int]:
     return at, data.draw(st.integers(-size, size)), data.draw(st.sampled_from([0, 1, 3, -1, 2**63 - 1])), 1
 
 
+def another_operand(x: torch.Tensor, data: st.DataObject) -> object:
+    """Return the same, one that is broadcast or transposed, one of another type or a number."""
+    others = [x, x.clone(), x[:1], x.new_empty(x.shape), x.new_empty(()), x.to(torch.float32), x.to(torch.int64)]
+    return data.draw(st.sampled_from([*others, 2, 2.5, x.transpose(0, 1) if x.shape[0] == x.shape[1] else x]))
+
+
 CASES: dict[torch._ops.OpOverload, Arguments] = {
     aten.view.default: lambda x, data: (x, another_shape(x, data)),
     aten.slice.Tensor: lambda x, data: (x, *part(x, data)[:-1], data.draw(st.integers(1, 3))),
@@ -54,10 +60,21 @@ CASES: dict[torch._ops.OpOverload, Arguments] = {
     aten.mm.default: lambda x, data: (matrix := x.flatten(1), matrix.t()),
     aten.bmm.default: lambda x, data: (batch := x.flatten(2), batch.transpose(1, 2)),
     aten.addmm.default: lambda x, data: (x.new_empty(x.shape[0]), m := x.flatten(1), m.t()),
+    aten._to_copy.default: lambda x, data: (x,),
+    aten.add.Tensor: lambda x, data: (x, another_operand(x, data)),
+    aten.mul.Tensor: lambda x, data: (x, another_operand(x, data)),
+    aten.mul.Scalar: lambda x, data: (x, data.draw(st.sampled_from([2, 2.0]))),
+    aten.pow.Tensor_Scalar: lambda x, data: (x, data.draw(st.sampled_from([2, 2.0]))),
+    aten.fmod.Scalar: lambda x, data: (x, data.draw(st.sampled_from([2, 2.0]))),
+    aten.index_select.default: lambda x, data: (x, some_dimension(x, data), torch.empty(3, dtype=torch.int64)),
+    aten.constant_pad_nd.default: lambda x, data: (x, data.draw(st.lists(st.integers(-1, 2), min_size=2, max_size=2))),
+    aten.avg_pool2d.default: lambda x, data: (x, [2, 2], [1, 1], [data.draw(st.integers(0, 1)), 0]),
 }
 KEYWORDS = {
     aten.clone.default: [{}, {"memory_format": torch.contiguous_format}, {"memory_format": torch.preserve_format}],
     aten.full_like.default: [{"pin_memory": False}, {"dtype": torch.bool}],
+    aten._to_copy.default: [{"dtype": torch.float32}, {"dtype": torch.float16}, {"dtype": torch.int64}, {}],
+    aten.add.Tensor: [{}, {"alpha": 2}],
 }
 
 

@@ -122,7 +122,8 @@ class Fit:
         """Return the peak to expect on `isa`, the runtime itself included; wider where nobody measured there."""
         widening = ELSEWHERE_WIDENING ** ((not self.speaks_for(isa)) + (self.other_version is not None))
         peak = self.predict(layout)
-        least, most = self.predict(layout.of_least_process), self.predict(layout.of_largest_process)
+        processes = layout.of_least_process, layout.of_largest_process
+        least, most = [peak if process is layout else self.predict(process) for process in processes]
         low = least + (least + FLOOR_BYTES) * (self.low_ratio - 1) * widening
         high = most + (most + FLOOR_BYTES) * (self.high_ratio - 1) * widening
         low = max(low, 0.0)

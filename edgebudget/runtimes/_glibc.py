@@ -76,15 +76,13 @@ class Heap:
 
     def malloc(self, nbytes: int, alignment: int = 0, written_nbytes: int | None = None) -> Block:
         """Return a block of `nbytes`, of which `written_nbytes` (all unless given) are written to."""
-        wanted = chunk_bytes(nbytes)
-        asked = chunk_bytes(wanted + alignment + 32) if alignment else wanted
+        wanted = max(nbytes + 23 & -16, 32)  # as `chunk_bytes` has it
+        asked = wanted + alignment + 55 & -16 if alignment else wanted
         written = min(nbytes if written_nbytes is None else written_nbytes, nbytes)
-        start = self._take(asked)
-        if start < 0:
+        block = self._place(asked, wanted, alignment)
+        if block is None:
             mapped = _up(asked + 8, PAGE_BYTES)
             block = Block(-1, mapped, mapped - (alignment or 16), 0)
-        else:
-            block = self._cut(start, asked, wanted, alignment)
         self.live_nbytes += block.usable_nbytes
         if self.live_nbytes > self.peak_live_nbytes:
             self.peak_live_nbytes = self.live_nbytes
@@ -144,8 +142,11 @@ class Heap:
         """Let the caches be full, as many small blocks leave them when they are freed: until `hold` uses them up."""
         self._aside_full = True
 
-    def _cut(self, start: int, asked: int, wanted: int, alignment: int) -> Block:
-        """Cut an aligned block out of a chunk, and put its ends aside."""
+    def _place(self, asked: int, wanted: int, alignment: int) -> Block | None:
+        """Cut an aligned block out of a chunk of `asked`, and put its ends aside; None where it is to be mapped."""
+        start = self._take(asked)
+        if start < 0:
+            return None
         lead, kept = _aligned(start, asked, wanted, alignment)
         for size, at in ((lead, start), (asked - lead - kept, start + lead + kept)):
             if size:
@@ -169,6 +170,9 @@ class Heap:
             if size - asked >= 32:
                 self._remember(start + asked, size - asked)
             return start
+        return self._take_top(asked)
+
+    def _take_top(self, asked: int) -> int:
         if self._end - self._top < asked + 32:
             if asked >= self.mapped_from_bytes:
                 return -1
@@ -252,19 +256,24 @@ class JoiningHeap(Heap):
         """Return an aligned block: its companion lies elsewhere."""
         return self.malloc(nbytes, alignment)
 
-    def _cut(self, start: int, asked: int, wanted: int, alignment: int) -> Block:
-        lead, kept = _aligned(start, asked, wanted, alignment)
-        # A chunk in use lies before; behind is what `_take` left of the one it cut, or the top.
+    def _place(self, asked: int, wanted: int, alignment: int) -> Block | None:
+        """Cut an aligned block out of a chunk whose neighbours are in use: what is left of it is in two pieces."""
+        at = bisect_left(self._free_by_size, (asked, -1))
+        if at < len(self._free_by_size):
+            size, start = self._free_by_size.pop(at)
+            del self._free[start], self._free_ends[start + size]
+            lead, kept = _aligned(start, asked, wanted, alignment)
+            behind = asked - lead - kept + (size - asked if size - asked >= 32 else 0)
+            if behind:
+                self._remember(start + lead + kept, behind)
+        else:
+            start = self._take_top(asked)
+            if start < 0:
+                return None
+            lead, kept = _aligned(start, asked, wanted, alignment)
+            self._top = start + lead + kept
         if lead:
             self._remember(start, lead)
-        end, size = start + lead + kept, asked - lead - kept
-        if start + asked == self._top:
-            self._top = end
-        elif size:
-            rest = self._free.get(start + asked)
-            if rest is not None:
-                self._forget(start + asked, rest)
-            self._remember(end, size + (rest or 0))
         return Block(start + lead, kept, kept - 8, 0)
 
 

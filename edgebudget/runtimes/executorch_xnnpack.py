@@ -127,7 +127,7 @@ def _layouts(graph: TracedGraph) -> dict[tuple[str, int, bool], MemoryLayout]:
 
 def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     """Return how `program` lies in memory with the kernels of `tiles`. Pure."""
-    edge, steps, plan, timeline = program.edge, program.steps, program.plan, program.timeline
+    edge, steps, plan, timeline, peak = program.edge, program.steps, program.plan, program.timeline, program.peak
     priced = [price(body, tiles) for body in program.bodies]
     delegates = {number: priced[body] for number, body in program.body_of.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
@@ -136,7 +136,6 @@ def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     structures = sum([d.structure_bytes for d in delegates.values()])
     load_heap, load_mapped = _load_peaks(arena + method, program, delegates)
     added, workspace, resident = _first_run(program, delegates, pages)
-    peak = max(range(len(timeline)), key=lambda i: timeline[i][2], default=0)
     return MemoryLayout(
         activation_lower_bound_bytes=timeline[peak][2] if timeline else 0,
         activation_bytes=arena + workspace,

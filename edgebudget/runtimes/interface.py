@@ -1,6 +1,6 @@
 """What a runtime says about a graph under a dtype option on a target: its memory, part by part."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar, overload
 
@@ -54,6 +54,9 @@ class OnDemand(Sequence[T]):
     def __getitem__(self, index: slice) -> tuple[T, ...]: ...
     def __getitem__(self, index: int | slice) -> T | tuple[T, ...]:
         return self._items()[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items())
 
     def __len__(self) -> int:
         return len(self._items())

@@ -11,6 +11,7 @@ from unittest.mock import patch
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -31,6 +32,7 @@ _real: ContextVar[bool] = ContextVar("real", default=False)
 _without_dispatch = torch._C._DisableTorchDispatch
 _active_modes = torch._C._len_torch_dispatch_stack
 _PLAIN = frozenset({"device", "dtype"})
+_RESET = (_ConvNd, _NormBase, nn.Linear, nn.LayerNorm)
 _FACTORIES = ("empty", "zeros", "ones")
 """What layers make their weights with. Going by the dispatcher and back for each takes most of the time of a model."""
 
@@ -84,20 +86,14 @@ def without_weights() -> Iterator[None]:
         twin = _twin(tensor) if tensor is not None and _has_data(tensor) else tensor
         register_buffer(module, name, twin, persistent)
 
-    reset_running_stats = _NormBase.reset_running_stats
-
-    def reset_what_is_real(module: _NormBase) -> None:
-        held = (module.running_mean, module.running_var, module.num_batches_tracked)
-        if not all(tensor is not None and tensor.is_meta for tensor in held):
-            reset_running_stats(module)
-
     with ExitStack() as stack:
         stack.enter_context(patch.object(nn.Module, "register_parameter", parameter_on_meta))
         stack.enter_context(patch.object(nn.Module, "register_buffer", buffer_on_meta))
         for name in vars(nn.init):
             if name.endswith("_") and not name.startswith("_"):
                 stack.enter_context(patch.object(nn.init, name, _leave))
-        stack.enter_context(patch.object(_NormBase, "reset_running_stats", reset_what_is_real))
+        for layer in _RESET:
+            stack.enter_context(patch.object(layer, "reset_parameters", _leave_layer))
         for name in _FACTORIES:
             stack.enter_context(patch.object(torch, name, _decided_at_once(getattr(torch, name))))
         stack.enter_context(patch.object(torch, "tensor", _made_at_once(torch.tensor)))
@@ -124,6 +120,10 @@ class _LargeOnMeta(TorchDispatchMode):
         if tensors and grows_too_much(func, args, kwargs):
             return run_on_meta(func, args, kwargs)
         return func(*args, **kwargs)
+
+
+def _leave_layer(layer: nn.Module) -> None:
+    """Leave the numbers in the weights of a new layer as they are: nobody reads them, and on meta there are none."""
 
 
 def _leave(tensor: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:

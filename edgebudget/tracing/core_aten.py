@@ -51,7 +51,7 @@ def keeps_types(graph: TracedGraph) -> bool:
     """Return whether `graph`, in float32, becomes the same in another floating-point type, but for the type."""
     return (
         graph.floating_dtypes <= {"float32"}
-        and all(map(keeps_type, {op.target for op in graph.ops}))
+        and all(map(keeps_type, graph.ops))
         and not any("float32" in op.args or "float32" in dict(op.kwargs).values() for op in graph.ops)
     )
 
@@ -190,7 +190,7 @@ class _Decomposer:
         known = _FORMS.get(form) if form else None
         found = resized(known, self._graph.tensors[op.outputs[0]].shape) if known else None
         is_mixed = "float32" in [meta.dtype for meta in metas]  # also so where all are float32, as they were learned
-        if found is None and not is_mixed and keeps_type(op.target):
+        if found is None and not is_mixed and keeps_type(op):
             in_float32 = retyped_metas(metas, self._floating, "float32")
             known = _TEMPLATES.get((op.target, args, kwargs, in_float32, _kinds(args), _kinds(kwargs)))
             found = retyped(known, "float32", self._floating) if known else None

@@ -139,7 +139,9 @@ _SHORTCUTS: Mapping[Operator, Callable[..., object]] = {aten._native_batch_norm_
 _ON_META = frozenset({
     aten.view.default, aten.slice.Tensor, aten.permute.default, aten.expand.default, aten.unsqueeze.default,
     aten.squeeze.dims, aten.select.int, aten.detach.default, aten.slice_scatter.default, aten.full_like.default,
-    aten.clone.default, aten.mm.default, aten.bmm.default, aten.addmm.default,
+    aten.clone.default, aten.mm.default, aten.bmm.default, aten.addmm.default, aten._to_copy.default, aten.add.Tensor,
+    aten.mul.Tensor, aten.pow.Tensor_Scalar, aten.index_select.default, aten.constant_pad_nd.default,
+    aten.avg_pool2d.default, aten.mul.Scalar, aten.fmod.Scalar,
 })  # fmt: skip
 """Core operators on which PyTorch's meta kernel and its fake one agree; that takes a sixth of the time."""
 

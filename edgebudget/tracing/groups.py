@@ -104,7 +104,7 @@ class Group:
 
     def _derived(self, before: _Known, step: _Step) -> _Known | None:
         """Return, and remember, what `step` becomes after `before` by what it became in float32."""
-        if before.single is None or (step.op is not None and not keeps_type(step.op.target)):
+        if before.single is None or (step.op is not None and not keeps_type(step.op)):
             return None
         if "float32" in [meta.dtype for meta in step.metas] or _Known.count >= _MAX_KNOWN:
             return None

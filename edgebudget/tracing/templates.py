@@ -4,7 +4,7 @@ from math import prod
 from typing import NamedTuple
 
 from edgebudget.eager import row_major
-from edgebudget.graph import Arg
+from edgebudget.graph import Arg, Op
 from edgebudget.tracing.export_modes import Meta
 
 
@@ -89,9 +89,10 @@ def resized(template: Template, result: tuple[int, ...]) -> Template | None:
     return template._replace(calls=tuple(calls))
 
 
-def keeps_type(target: str) -> bool:
-    """Return whether an operator becomes the same in another floating-point type, but for the type."""
-    return target.split(".")[1].removesuffix("_") in _KEEPING
+def keeps_type(op: Op) -> bool:
+    """Return whether `op` becomes the same in another floating-point type, but for the type."""
+    name = op.name.removesuffix("_")
+    return name in _KEEPING or (name == "pad" and op.arg(2, "mode", "constant") == "constant")
 
 
 def retyped(template: Template, old: str, new: str) -> Template | None:

@@ -1,13 +1,13 @@
 """XNNPACK's own workspace planner: src/memory-planner.c, reproduced with its rounding and its order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
 
 EXTRA_BYTES = 16  # XNN_EXTRA_BYTES, include/xnnpack.h: micro-kernels may read that far past the end
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """One block of the workspace, `nbytes` as rounded, used from node `first` to node `last`, both inclusive."""
 
     nbytes: int
@@ -33,14 +33,12 @@ def plan_arena(usages: Sequence[Usage]) -> tuple[list[int], int]:
     """
     order = sorted([i for i, usage in enumerate(usages) if usage.nbytes], key=lambda i: -usages[i].nbytes)
     offsets = [0] * len(usages)
-    placed: list[tuple[int, int, int, int]] = []  # first, last, start, end
+    placed: list[list[tuple[int, int]]] = [[] for _ in range(max([u.last for u in usages], default=-1) + 1)]  # by node
     total = 0
     for i in order:
-        usage = usages[i]
-        first, last, nbytes = usage.first, usage.last, usage.nbytes
-        live = sorted([(start, end) for f, t, start, end in placed if f <= last and first <= t])
+        nbytes, first, last = usages[i]
         offset, smallest, reached = -1, -1, 0
-        for start, end in live:
+        for start, end in sorted(set(chain(*placed[first : last + 1]))):
             gap = start - reached
             if gap >= nbytes and (smallest < 0 or gap < smallest) and gap > 0:
                 offset, smallest = reached, gap
@@ -49,7 +47,9 @@ def plan_arena(usages: Sequence[Usage]) -> tuple[list[int], int]:
         if offset < 0:
             offset = reached
         offsets[i] = offset
-        placed.append((first, last, offset, offset + nbytes))
+        block = (offset, offset + nbytes)
+        for node in range(first, last + 1):
+            placed[node].append(block)
         if offset + nbytes > total:
             total = offset + nbytes
     return offsets, total

@@ -28,8 +28,9 @@ class Program:
 
     `bodies` are those of the `delegates`, each once, and `body_of` says which of them each has, by number. `plan` is
     the arena, with lifetimes in `steps`. `timeline` has (module, operator, bytes alive) for every node in the order
-    they run, `numel` the elements alive at each, `spans` which of the nodes each step is. `outside_bytes` are the
-    weights that portable operators read; `has_tables` whether a chain of operators becomes a table while loading.
+    they run, `peak` is where most are, `numel` the elements alive at each, `spans` which of the nodes each step is.
+    `outside_bytes` are the weights that portable operators read; `has_tables` whether a chain of operators becomes a
+    table while loading.
     `held` is how storages are held where that is not as the option says. `missing` are operators that neither XNNPACK
     nor ExecuTorch has a kernel for.
     """
@@ -41,6 +42,7 @@ class Program:
     body_of: Mapping[int, int]
     plan: ArenaPlan
     timeline: tuple[tuple[str, str, int], ...]
+    peak: int
     numel: tuple[int, ...]
     spans: tuple[range, ...]
     outside_bytes: int
@@ -80,6 +82,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         body_of=body_of,
         plan=plan,
         timeline=tuple(timeline),
+        peak=max(range(len(timeline)), key=lambda i: timeline[i][2], default=0),
         numel=tuple(numel),
         spans=tuple(spans),
         outside_bytes=outside,
