@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebudget.runtimes._glibc import (
+    CACHED_COUNT,
     MAPPED_FROM_BYTES,
     ApartHeap,
     FilledHeap,
@@ -107,6 +108,21 @@ def test_a_hole_of_the_same_size_is_too_small_for_an_aligned_block_while_its_end
     third = heap.malloc(MIB, 64)
     heap.free(third)
     assert heap.malloc(MIB, 64).start == third.start
+
+
+def test_ends_join_only_where_the_cache_of_their_size_is_full_and_nobody_uses_it_up() -> None:
+    def used_again(cached: int, used: int) -> bool:
+        heap = Heap(32 * MIB)
+        heap.malloc(40)  # so that the next aligned block begins where its chunk does, and all that is over is its end
+        heap.set_caches({112: cached})
+        heap.hold(0, {112: used})
+        first = heap.malloc(MIB, 64)
+        heap.free(first)
+        return heap.malloc(MIB, 64).start == first.start
+
+    assert used_again(cached=CACHED_COUNT, used=0)
+    assert not used_again(cached=CACHED_COUNT, used=1)
+    assert not used_again(cached=CACHED_COUNT - 1, used=0)
 
 
 @pytest.mark.parametrize("kind", [MergingHeap, FilledHeap])

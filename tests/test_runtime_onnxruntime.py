@@ -464,6 +464,25 @@ def test_a_filter_is_padded_to_whole_blocks() -> None:
     assert [node.kind for node in program.order] == ["ReorderInput", "Conv", "ReorderOutput"]
 
 
+def test_after_which_filters_the_nodes_of_an_addition_and_its_activation_are_gone() -> None:
+    graph = trace(torchvision.models.resnet34().eval(), (torch.zeros(1, 3, 64, 64),))
+
+    reordered = compile_program(graph, 16).reordered
+
+    # In a trace of malloc of the session that loads it, seven chunks of 64 bytes were cached when these were copied.
+    assert "".join(str(int(copy.after_removal)) for copy in reordered) == "000101010010101010010101010101001010"
+    assert not any(copy.is_scale for copy in reordered)
+
+
+def test_a_norm_that_stands_alone_is_reordered_as_a_scale() -> None:
+    layers = nn.Sequential(nn.Conv2d(16, 16, 1), nn.ReLU(), nn.BatchNorm2d(16), nn.Conv2d(16, 16, 1))
+    graph = trace(layers.eval(), (torch.zeros(1, 16, 8, 8),))
+
+    reordered = compile_program(graph, 16).reordered
+
+    assert [copy.is_scale for copy in reordered] == [False, True, False, False]  # its shift comes after
+
+
 def test_channels_that_are_no_multiple_of_four_stay_plain() -> None:
     graph = trace(nn.Sequential(nn.Conv2d(58, 58, 1), nn.ReLU()), (torch.zeros(1, 58, 8, 8),))
 

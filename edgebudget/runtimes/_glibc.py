@@ -6,7 +6,9 @@ pages.
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 PAGE_BYTES = 4096
 MAPPED_FROM_BYTES = 128 * 1024  # DEFAULT_MMAP_THRESHOLD, where M_MMAP_THRESHOLD starts
@@ -127,9 +129,12 @@ class Heap:
         if block.companion is not None:
             self._release(*block.companion)
 
-    def hold(self, nbytes: int) -> list[Block]:
-        """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones."""
-        self._aside.clear()
+    def hold(self, nbytes: int, spares: Mapping[int, int] = MappingProxyType({})) -> list[Block]:
+        """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones.
+
+        They use up what is in the caches, but of the sizes in `spares` only as many as that says.
+        """
+        self._aside = {size: max(self._aside.get(size, 0) - used, 0) for size, used in spares.items()}
         self._aside_full = False
         whole, rest = divmod(max(nbytes, 0), PAGE_BYTES)
         return [self.malloc(PAGE_BYTES - 8) for _ in range(whole)] + ([self.malloc(rest - 8)] if rest > 32 else [])
@@ -141,6 +146,10 @@ class Heap:
     def fill_caches(self) -> None:
         """Let the caches be full, as many small blocks leave them when they are freed: until `hold` uses them up."""
         self._aside_full = True
+
+    def set_caches(self, counts: Mapping[int, int]) -> None:
+        """Let the caches of these sizes hold so many blocks, as small blocks that came and went left them."""
+        self._aside |= counts
 
     def _place(self, asked: int, wanted: int, alignment: int) -> Block | None:
         """Cut an aligned block out of a chunk of `asked`, and put its ends aside; None where it is to be mapped."""
@@ -295,8 +304,15 @@ class ApartHeap(Heap):
         self._in_series = False
         return block
 
+    def hold(self, nbytes: int, spares: Mapping[int, int] = MappingProxyType({})) -> list[Block]:
+        """Return small blocks, which take all that is in the caches."""
+        return super().hold(nbytes)
+
     def fill_caches(self) -> None:
         """Leave the caches as they are: what is freed elsewhere goes elsewhere."""
+
+    def set_caches(self, counts: Mapping[int, int]) -> None:
+        """Leave the caches as they are."""
 
     def _put_aside(self, start: int, size: int) -> None:
         if not self._in_series:

@@ -27,10 +27,15 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Reordered:
-    """A filter or bias copied into blocks: both are initializers."""
+    """A filter, scale or bias copied into blocks: all are initializers.
+
+    `after_removal`: since the copy before, an addition and its activation were fused, and their nodes removed.
+    """
 
     original: int
     copy: int
+    is_scale: bool
+    after_removal: bool
 
 
 class BlockedLayout:
@@ -40,6 +45,7 @@ class BlockedLayout:
         self.graph = graph
         self.block = block
         self.reordered: list[Reordered] = []
+        self._has_removed = False
         self._blocked: dict[int, Blocked] = {}
         self._reordered_inputs: dict[int, int] = {}
         self._copies: dict[tuple[int, str], int] = {}
@@ -102,7 +108,8 @@ class BlockedLayout:
         key = (original, form)
         if key not in self._copies:
             self._copies[key] = self.graph.value(shape, 4, constant=True)
-            self.reordered.append(Reordered(original, self._copies[key]))
+            self.reordered.append(Reordered(original, self._copies[key], form.startswith("scale"), self._has_removed))
+            self._has_removed = False
         return self._copies[key]
 
     def _reorder_input(self, value: int, op: int) -> int:
@@ -255,6 +262,7 @@ class BlockedLayout:
         alone = source.starting_uses == 1 and conv.kind == "Conv" and conv.blocked and not conv.activation
         if node.kind in FUSED_ACTIVATIONS and alone:
             conv.activation = node.kind
+            self._has_removed |= len(conv.inputs) == 4
             self._fuse(node.outputs[0], source)
             self._removed.add(node.index)
         else:
