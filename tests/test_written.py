@@ -147,6 +147,20 @@ CONVOLUTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "with everything": lambda x: F.conv2d(x, x.new_ones(8, 2, 3, 3), x.new_ones(8), (2, 1), (1, 0), (1, 2), 2),
     "a text for padding": lambda x: F.conv2d(x, x.new_ones(8, 4, 3, 3), padding="same"),
     "channels last": lambda x: F.conv2d(x.to(memory_format=torch.channels_last), x.new_ones(8, 4, 3, 3)),
+    "one image in channels last": lambda x: F.conv2d(
+        x[:1].to(memory_format=torch.channels_last), x.new_ones(8, 4, 3, 3)
+    ),
+    "one in channels last, by groups": lambda x: F.conv2d(
+        x[:1].permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2), x.new_ones(4, 1, 3, 3), None, 2, 1, 1, 4
+    ),
+    "one image, some of its channels": lambda x: F.conv2d(x[:1, 1:3], x.new_ones(8, 2, 1, 1)),
+    "some channels of each": lambda x: F.conv2d(x[:, 1:3], x.new_ones(8, 2, 1, 1)),
+    "one channel": lambda x: F.conv2d(x[:, :1], x.new_ones(8, 1, 3, 3)),
+    "one pixel": lambda x: F.conv2d(x[:, :, :1, :1].to(memory_format=torch.channels_last), x.new_ones(8, 4, 1, 1)),
+    "to one channel": lambda x: F.conv2d(x.to(memory_format=torch.channels_last), x.new_ones(1, 4, 3, 3)),
+    "a volume in channels last": lambda x: F.conv3d(
+        x[:, :, None].expand(2, 4, 3, 9, 9).contiguous(memory_format=torch.channels_last_3d), x.new_ones(8, 4, 1, 3, 3)
+    ),
     "no batch": lambda x: F.conv2d(x[0], x.new_ones(8, 4, 3, 3)),
     "one dimension": lambda x: F.conv1d(x[0], x.new_ones(8, 9, 3)),
     "three dimensions": lambda x: F.conv3d(x[:, None], x.new_ones(8, 1, 3, 3, 3), padding=1),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
-from edgebudget.eager import row_major
+from edgebudget.eager import is_channels_last, is_contiguous, row_major
 from edgebudget.graph import FLOATING, Arg, Ref, refs_in
 from edgebudget.tracing.export_modes import Meta
 from edgebudget.tracing.templates import Call, Template, is_plain
@@ -40,6 +40,17 @@ class _Asked(NamedTuple):
         ref, meta = self.of(position)
         _only(is_plain(meta))
         return ref, meta
+
+    def in_format(self, position: int) -> tuple[Ref, Meta, bool]:
+        """Return the tensor at a position, and whether it lies in channels last and not in row-major order.
+
+        It is not empty and lies in one of both; dimensions of one element may have any stride where that leaves no
+        doubt which.
+        """
+        ref, meta = self.of(position)
+        rows, last = is_contiguous(meta.shape, meta.stride), is_channels_last(meta.shape, meta.stride)
+        _only(is_plain(meta) or (rows != last and prod(meta.shape) > 0))
+        return ref, meta, last and not rows
 
     def whole(self, position: int) -> int:
         """Return the integer at a position."""
@@ -130,6 +141,12 @@ def plain(shape: Shape, dtype: str) -> Meta:
     return Meta(shape, row_major(shape), dtype)
 
 
+def channels_last(shape: Shape, dtype: str) -> Meta:
+    batch, channels, *space = shape
+    inner = row_major((batch, *space, channels))
+    return Meta(shape, (inner[0], inner[-1], *inner[1:-1]), dtype)
+
+
 def can_view(meta: Meta, shape: Shape) -> bool:
     """Whether a tensor that is not empty can be seen in another shape without a copy.
 
@@ -177,7 +194,7 @@ def _seen_as(meta: Meta, shape: Shape) -> Shape | None:
 
 
 def _convolution(asked: _Asked, writer: _Writer) -> tuple[Ref, ...]:
-    x, image = asked.plain(0)
+    x, image, last = asked.in_format(0)
     weight, kernel = asked.plain(1)
     dimensions = len(kernel.shape) - 2
     bias = asked.args[2] if len(asked.args) > 2 else None
@@ -187,9 +204,10 @@ def _convolution(asked: _Asked, writer: _Writer) -> tuple[Ref, ...]:
     ]
     _only(len(image.shape) == len(kernel.shape) and image.dtype == kernel.dtype in FLOATING)
     _only(bias is None or isinstance(bias, Ref))
+    _only(not last or dimensions == 2)
     _only(all(isinstance(item, tuple) and len(item) == dimensions for item in given[:3]))
     stride, padding, dilation, groups = given
-    result = plain(asked.shapes[0], image.dtype)
+    result = (channels_last if last else plain)(asked.shapes[0], image.dtype)
     args = (x, weight, bias, stride, padding, dilation, False, (0,) * dimensions, groups)
     return (writer.call("convolution.default", args, result),)
 
