@@ -55,12 +55,16 @@ def commands() -> None:
 
 
 def zoo() -> None:
-    """Every classification model of torchvision, three dtypes, all profiles, in this process after its imports."""
+    """Every classification model of torchvision, three dtypes, all profiles, in this process after its imports.
+
+    The verdicts are kept, and the layouts behind them let go, as `pipeline.run` does.
+    """
     import torchvision
 
     from edgebudget.__main__ import YOUNG_OBJECTS
     from edgebudget.calibration.store import load_calibrations
     from edgebudget.pipeline import Checked, Request, check_model, resolve_asked
+    from edgebudget.verdict import CheckResult
 
     warnings.simplefilter("ignore")
     gc.set_threshold(YOUNG_OBJECTS)  # as the command does for its process
@@ -68,10 +72,12 @@ def zoo() -> None:
     check_model("alexnet", request)  # imports and files that are read once are nobody's work
     start = time.process_time()
     names = torchvision.models.list_models(torchvision.models)
-    done = [check_model(name, request) for name in names]
+    results: list[CheckResult] = []
+    for name in names:
+        outcome = check_model(name, request)
+        results += outcome.results if isinstance(outcome, Checked) else ()
     taken = time.process_time() - start
-    count = sum(len(one.results) for one in done if isinstance(one, Checked))
-    print(f"\n{len(names)} models on {len(request.devices)} devices: {count:,} verdicts in {taken:.1f} s.")
+    print(f"\n{len(names)} models on {len(request.devices)} devices: {len(results):,} verdicts in {taken:.1f} s.")
     print(f"=> torchvision's {len(names)} classification models x 3 dtypes x all profiles | {taken:.1f} s | 12 s")
 
 
