@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from edgebudget.dtypes import DTYPES, Assignment, DtypeOption, assign, once_per_option
+from edgebudget.dtypes import DTYPES, Assignment, assign
 from edgebudget.graph import TracedGraph, once_per_graph
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
@@ -58,7 +58,7 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
     option = DTYPES.get(dtype)
     layout = RUNTIMES.get(runtime).lay_out(graph, option, target)
     own = None if isinstance(layout, Unsupported) else layout.held
-    parameter_bytes, buffer_bytes = _assigned_bytes(graph, option) if own is None else _weight_bytes(graph, own)
+    parameter_bytes, buffer_bytes = _weight_bytes(graph, assign(option, graph) if own is None else own)
     return MemoryEstimate(
         graph=graph,
         dtype=dtype,
@@ -70,11 +70,6 @@ def estimate(graph: TracedGraph, *, dtype: str, runtime: str, target: Target = G
         buffer_bytes=buffer_bytes,
         layout=layout,
     )
-
-
-@once_per_option
-def _assigned_bytes(graph: TracedGraph, option: DtypeOption) -> tuple[int, int]:
-    return _weight_bytes(graph, assign(option, graph))
 
 
 def _weight_bytes(graph: TracedGraph, held: Assignment) -> tuple[int, int]:

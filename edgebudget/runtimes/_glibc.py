@@ -24,7 +24,7 @@ def _up(nbytes: int, grain: int) -> int:
 
 def chunk_bytes(nbytes: int, pointer_bytes: int = 8) -> int:
     """Return the size of the chunk for a request of `nbytes`, its header included."""
-    return max(4 * pointer_bytes, _up(nbytes + pointer_bytes, 2 * pointer_bytes))
+    return max(4 * pointer_bytes, nbytes + 3 * pointer_bytes - 1 & -2 * pointer_bytes)
 
 
 def usable_bytes(nbytes: int, alignment: int = 0, pointer_bytes: int = 8) -> int:
@@ -78,8 +78,8 @@ class Heap:
 
     def malloc(self, nbytes: int, alignment: int = 0, written_nbytes: int | None = None) -> Block:
         """Return a block of `nbytes`, of which `written_nbytes` (all unless given) are written to."""
-        wanted = max(nbytes + 23 & -16, 32)  # as `chunk_bytes` has it
-        asked = wanted + alignment + 55 & -16 if alignment else wanted
+        wanted = chunk_bytes(nbytes)
+        asked = chunk_bytes(wanted + alignment + 32) if alignment else wanted
         written = min(nbytes if written_nbytes is None else written_nbytes, nbytes)
         block = self._place(asked, wanted, alignment)
         if block is None:
@@ -232,7 +232,7 @@ class Heap:
             self.resident_nbytes -= stop - max(start, self._end)
 
     def _touch(self, start: int, stop: int) -> None:
-        start, stop = start // PAGE_BYTES * PAGE_BYTES, -(-stop // PAGE_BYTES) * PAGE_BYTES
+        start, stop = start // PAGE_BYTES * PAGE_BYTES, _up(stop, PAGE_BYTES)
         if self._touched and self._touched[0][0] <= start and stop <= self._touched[0][1]:
             return  # as most of what a process has written to is in one piece
         first = bisect_left(self._touched, (start, -1))

@@ -156,7 +156,7 @@ def _transposed_convolution(call: Call) -> int:
 def _batch_norm(call: Call) -> int:
     """A few values a channel, by what the kernel reads (ATen/native/Normalization.cpp).
 
-    With recorded statistics: a scale and a shift, or, the input has gaps or another order, the variance with
+    With recorded statistics: a scale and a shift, or, where the input has gaps or another order, the variance with
     epsilon added, its root, and one over that. With those of the batch: these two, of channels last a sum besides, and
     for dense inputs a scale and a shift.
     """
@@ -224,8 +224,7 @@ def _pool_line(call: Call) -> int:
     """Over one dimension: an image one row high."""
     x = call.input()
     shape, stride = (*x.shape[:-1], 1, x.shape[-1]), (*x.stride[:-1], x.shape[-1] * x.stride[-1], x.stride[-1])
-    fits = is_channels_last if suggests_channels_last(shape, stride) else is_contiguous
-    return 0 if fits(shape, stride) else call.nbytes(x)
+    return _copy_unless_like_suggested(call, x._replace(shape=shape, stride=stride))
 
 
 def _pad(call: Call) -> int:
@@ -281,7 +280,7 @@ def _with_number(call: Call) -> int:
 
 
 def _softmax(call: Call) -> int:
-    """softmax(x, dim, dtype): computed on a contiguous input, and on a converted one a type is given."""
+    """softmax(x, dim, dtype): computed on a contiguous input, and on a converted one where a type is given."""
     x, out = call.input(), call.output()
     converted = x.numel * call.itemsize(out) if call.op.arg(2, "dtype") is not None and x.dtype != out.dtype else 0
     return converted or _copy_unless_contiguous(call, x)
@@ -294,8 +293,8 @@ def _linear(call: Call) -> int:
 
 
 def _product(call: Call, left: TensorSpec, trains: bool, batch: tuple[int, ...]) -> int:
-    """A batch of matrices times one matrix (LinearAlgebra.cpp, `should_fold`): as one large matrix a view allows
-    it, and, after a copy, the matrix requires a gradient; else by bmm."""
+    """A batch of matrices times one matrix (LinearAlgebra.cpp, `should_fold`): as one large matrix where a view allows
+    it, and, after a copy, where the matrix requires a gradient; else by bmm. Gaps within rows are copied away."""
     if len(left.shape) <= 2 or merges(left.shape[:-1], left.stride[:-1]):
         return 0 if 1 in left.stride[-2:] or 1 in left.shape[-2:] else call.nbytes(left)  # BLAS takes no gaps in rows
     return call.nbytes(left) if trains else _batch_copy(call, left, batch)
@@ -325,7 +324,7 @@ def _is_plain(matrices: TensorSpec) -> bool:
 
 
 def _batch_copy(call: Call, operand: TensorSpec, batch: tuple[int, ...]) -> int:
-    """Return the bytes of `operand` expanded to `batch`, or 0 that is a view with one batch dimension."""
+    """Return the bytes of `operand` expanded to `batch`, or 0 where that is a view with one batch dimension."""
     if prod(batch) == 1:
         return 0
     missing = len(batch) + 2 - len(operand.shape)
