@@ -4,7 +4,7 @@ import pytest
 
 from edgebudget.runtimes._glibc import usable_bytes
 from edgebudget.runtimes._xnnpack import operators
-from edgebudget.runtimes._xnnpack.operators import F16, F32, QS8, packed_bytes
+from edgebudget.runtimes._xnnpack.operators import F16, F32, QD8, QS8, packed_bytes
 from edgebudget.runtimes._xnnpack.tiles import Gemm, tiles_for
 from edgebudget.target import Target
 
@@ -24,12 +24,12 @@ def test_fully_connected_pads_outputs_to_the_kernels_columns() -> None:
     # MobileNetV2's classifier on AVX-512: 1000 outputs to 1024 by nr = 32, but nr2 = 16 wastes less (1008), and the
     # waste of 24 is over 1 % of 1000: the narrow kernel. Each row 1280 floats and a bias.
     assert -(-1000 // 16) * 16 * (1280 * 4 + 4) == 5_164_992
-    assert operators.fully_connected(X86, F32, 1280, 1000).packed == usable_bytes(5_164_992, 64)
+    assert operators.fully_connected(X86, F32, 1280, 1000, 1).packed == usable_bytes(5_164_992, 64)
 
 
 def test_fully_connected_keeps_the_wide_kernel_where_nothing_is_wasted() -> None:
     # 2304 is a multiple of 32: 2304 rows of 768 floats and a bias.
-    assert operators.fully_connected(X86, F32, 768, 2304).packed == usable_bytes(2304 * (768 * 4 + 4), 64)
+    assert operators.fully_connected(X86, F32, 768, 2304, 1).packed == usable_bytes(2304 * (768 * 4 + 4), 64)
 
 
 def test_int8_rows_have_a_bias_and_a_scale_and_are_padded_to_eight() -> None:
@@ -39,12 +39,25 @@ def test_int8_rows_have_a_bias_and_a_scale_and_are_padded_to_eight() -> None:
 
 def test_int8_classifier_as_recorded() -> None:
     # 1000 outputs to 1008, 1280 inputs: 1008 * (1280 + 8) = 1,298,304, a block seen in a recorded run.
-    assert operators.fully_connected(X86, QS8, 1280, 1000).packed == usable_bytes(1_298_304, 64)
+    assert operators.fully_connected(X86, QS8, 1280, 1000, 1).packed == usable_bytes(1_298_304, 64)
+
+
+def test_dynamic_classifier_as_recorded() -> None:
+    # Unsigned with AVX-512 VNNI, nr = 64: 1000 outputs to 1024, 1280 inputs, a sum, a scale and a bias, a block seen in
+    # a recorded run. Its one row is quantized into 1280 bytes and two parameters.
+    cost = operators.fully_connected(X86, QD8, 1280, 1000, 1)
+    assert cost.packed == usable_bytes(1_323_008, 64) == usable_bytes(1024 * (1280 + 12), 64)
+    assert cost.workspace == 1280 + 8
+
+
+@pytest.mark.parametrize(("outputs", "rows"), [(64, 5), (8192, 196)])
+def test_a_dynamic_product_quantizes_all_rows_where_a_tile_does_not_fit_the_cache(outputs: int, rows: int) -> None:
+    assert operators.fully_connected(X86, QD8, 192, outputs, 196).workspace == rows * (192 + 8)
 
 
 def test_convolution_packs_a_row_of_taps_and_points_at_every_pixel() -> None:
     # ResNet's first convolution: 64 x 3 x 7 x 7, stride 2, padding 3, to 112 x 112.
-    cost = operators.convolution(X86, F32, (64, 3, 7, 7), _conv(2, 3), (112, 112))
+    cost = operators.convolution(X86, F32, (64, 3, 7, 7), _conv(2, 3), (112, 112), 1)
     packed = 64 * (49 * 3 * 4 + 4)  # 37,888; 64 outputs are two tiles of 32
     zero = 16 + 3 * 4  # a pixel of padding, XNN_EXTRA_BYTES past its end
     assert cost.packed == usable_bytes(packed, 64) + usable_bytes(zero)
@@ -53,18 +66,18 @@ def test_convolution_packs_a_row_of_taps_and_points_at_every_pixel() -> None:
 
 
 def test_pointers_of_a_32_bit_machine_take_half() -> None:
-    cost = operators.convolution(ARM32, F32, (64, 3, 7, 7), _conv(2, 3), (112, 112))
+    cost = operators.convolution(ARM32, F32, (64, 3, 7, 7), _conv(2, 3), (112, 112), 1)
     assert cost.shaped == usable_bytes(4 * 49 * 112 * 112)  # mr = 4 divides 12,544
 
 
 def test_a_one_by_one_convolution_is_fully_connected() -> None:
-    cost = operators.convolution(X86, F32, (96, 16, 1, 1), PLAIN, (112, 112))
-    assert cost == operators.fully_connected(X86, F32, 16, 96)
+    cost = operators.convolution(X86, F32, (96, 16, 1, 1), PLAIN, (112, 112), 1)
+    assert cost == operators.fully_connected(X86, F32, 16, 96, 1)
     assert cost.shaped == 0
 
 
 def test_a_strided_one_by_one_convolution_is_not() -> None:
-    cost = operators.convolution(X86, F32, (128, 64, 1, 1), _conv(2), (28, 28))
+    cost = operators.convolution(X86, F32, (128, 64, 1, 1), _conv(2), (28, 28), 1)
     assert cost.shaped == usable_bytes(8 * 1 * 784)
 
 
@@ -73,7 +86,7 @@ def test_a_strided_one_by_one_convolution_is_not() -> None:
     [(X86, F32, 16, 9 * 4 + 4), (X86, QS8, 32, 9 + 4 + 4), (A72, F32, 8, 9 * 4 + 4), (A53, F32, 4, 9 * 4 + 4)],
 )
 def test_depthwise_pads_channels(tiles, precision, channel_tile, row) -> None:  # type: ignore[no-untyped-def]
-    cost = operators.convolution(tiles, precision, (100, 1, 3, 3), _conv(1, 1, 100), (14, 14))
+    cost = operators.convolution(tiles, precision, (100, 1, 3, 3), _conv(1, 1, 100), (14, 14), 1)
     channels = -(-100 // channel_tile) * channel_tile
     packed = -(-channels * row // tiles.alignment) * tiles.alignment
     assert cost.packed == usable_bytes(packed, tiles.alignment) + usable_bytes(16 + channels * precision.element)
@@ -81,13 +94,13 @@ def test_depthwise_pads_channels(tiles, precision, channel_tile, row) -> None:  
 
 def test_depthwise_rows_share_columns_of_pointers() -> None:
     # 14 x 14 outputs, 3 x 3, stride 1: a row has 9 + 13 * 1 * 3 pointers; 14 rows; 8 bytes each; rounded to 64.
-    cost = operators.convolution(X86, F32, (384, 1, 3, 3), _conv(1, 1, 384), (14, 14))
+    cost = operators.convolution(X86, F32, (384, 1, 3, 3), _conv(1, 1, 384), (14, 14), 1)
     assert cost.shaped == usable_bytes(-(-14 * (9 + 39) * 8 // 64) * 64) == usable_bytes(5376)
 
 
 def test_a_large_depthwise_kernel_pads_each_channel_to_a_whole_tile() -> None:
     # 7 x 7 has more taps than any depthwise kernel (25): a product of one output a channel, padded to 16 columns.
-    cost = operators.convolution(X86, F32, (96, 1, 7, 7), _conv(1, 3, 96), (56, 56))
+    cost = operators.convolution(X86, F32, (96, 1, 7, 7), _conv(1, 3, 96), (56, 56), 1)
     assert cost.packed == usable_bytes(96 * 16 * (49 * 4 + 4), 64) + usable_bytes(16 + 4)
 
 
@@ -108,7 +121,7 @@ def test_a_phase_of_a_strided_transposed_convolution_writes_its_own_pointers_onl
 
 def test_half_precision_rows() -> None:
     # 4x32 on AVX-512: 1000 outputs to 1024, 1280 halves and a half bias: 2,623,488, as recorded.
-    assert operators.fully_connected(X86, F16, 1280, 1000).packed == usable_bytes(2_623_488, 64)
+    assert operators.fully_connected(X86, F16, 1280, 1000, 1).packed == usable_bytes(2_623_488, 64)
 
 
 def test_batch_products_pack_the_right_side_into_the_workspace() -> None:

@@ -71,6 +71,10 @@ plan, values and allocators. 4.2 to 5.2 KB in two recorded float32 programs of o
 TENSOR_BYTES, CALL_BYTES = 112, 40
 """What `Method::init` keeps for a tensor (EValue, TensorImpl, strides) and for a call (its list of arguments)."""
 
+KERNEL_CALL_BYTES = 600
+"""What it keeps for a call of a kernel outside the delegates besides: each argument is a value, and its description
+stays. 460 to 690 in the recorded programs to build on that have more than 30 such calls."""
+
 SUPPORTED = frozenset({"float32", "float16", "int8", "int8-dynamic", "int4-weight-only"})
 
 _REASONS = {
@@ -131,7 +135,9 @@ def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     priced = [price(body, tiles) for body in program.bodies]
     delegates = {number: priced[body] for number, body in program.body_of.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
+    kernel_calls = sum([step.delegate < 0 for step in steps])
     method = METHOD_BYTES + len(plan.buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
+    method += kernel_calls * KERNEL_CALL_BYTES
     packed = sum([d.packed_bytes for d in delegates.values()])
     structures = sum([d.structure_bytes for d in delegates.values()])
     load_heap, load_mapped = _load_peaks(arena + method, program, delegates)

@@ -10,6 +10,7 @@ from edgebudget.planning import ArenaPlan, Buffer, live_bytes
 from edgebudget.runtimes._glibc import ApartHeap, FilledHeap, Heap, JoiningHeap, MergingHeap
 from edgebudget.runtimes._onnxruntime.allocation import Held, Plan, pattern, plan, simulate
 from edgebudget.runtimes._onnxruntime.load import FRAME_NODE_BYTES, IDLE_MAPPED_FROM_BYTES, Session
+from edgebudget.runtimes._onnxruntime.pages import ARM_PAGES, X86_PAGES
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes._onnxruntime.refusals import refused
 from edgebudget.runtimes._onnxruntime.weights import WEIGHT_OPTIONS, hold
@@ -17,32 +18,6 @@ from edgebudget.runtimes.interface import Kept, LiveTensor, MemoryLayout, PeakOp
 from edgebudget.target import Target
 from edgebudget.units import format_bytes
 
-
-@dataclass(frozen=True, slots=True)
-class _Pages:
-    """Pages of the library that loading and running touch, over an idle process that has it mapped: `RssFile`.
-
-    `runtime` is all of it, `quantized` the more of that where the file has pairs of QuantizeLinear and
-    DequantizeLinear, and `first_run` what of it only running touches. What the session allocates whatever the model is
-    part of the heap.
-    """
-
-    runtime: int
-    quantized: int
-    first_run: int
-
-    def touched(self, program: Program) -> int:
-        """Return what running `program` has touched in the end."""
-        return self.runtime + self.quantized * program.quantized
-
-
-X86_PAGES = _Pages(8_810_000, 360_000, 800_000)
-"""With onnxruntime 1.31.1 on x86-64 Linux, medians of the recorded models to build on: 7.9 MB after loading, 8.5 to 9.4
-after three runs in float32, 8.4 and 8.9 to 9.7 MB in int8."""
-
-ARM_PAGES = _Pages(7_870_000, 310_000, 700_000)
-"""The same on 64-bit Arm Linux (Cortex-A72, Debian 13, pages of 4 KiB): 7.2 and 7.6 to 8.5 MB in float32, 7.5 and 7.9
-to 8.6 MB in int8."""
 
 NOTES = (
     "Exported by torch.onnx (dynamo) with the weights in the file; default session options, one thread, two runs.",
@@ -146,12 +121,14 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     order = program.order
     planned = plan(program.graph, order)
     pages = ARM_PAGES if program.arm else X86_PAGES
+    run_pages = pages.after_runs(program)
+    first_run_pages = run_pages - pages.after_loading(program)
     processes = [_process(program, planned, heap) for heap in _idle_heaps(program)]
     likely = processes[0]
     session, arena = likely.session, likely.session.arena
     load_heap, inference_heap = likely.load_live_bytes, likely.inference_live_bytes
     kept = [
-        Kept(one.load_resident_bytes - load_heap - pages.first_run, one.inference_resident_bytes - inference_heap)
+        Kept(one.load_resident_bytes - load_heap - first_run_pages, one.inference_resident_bytes - inference_heap)
         for one in processes
     ]
     taken = sum(arena.regions)
@@ -183,7 +160,7 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
         kept_least=Kept(*map(min, zip(*kept, strict=True))),
         kept_most=Kept(*map(max, zip(*kept, strict=True))),
         storage_bytes=program.exported.file_nbytes(program.graph),
-        runtime_bytes=pages.touched(program),
+        runtime_bytes=run_pages,
         peak_op=PeakOp(peak_op.index, peak_op.target, peak_op.module) if peak_op else PeakOp(0, "", ""),
         timeline=tuple(zip(names, held, strict=False)),  # dead buffers kept for reuse included
         tensors=tuple(_live(b, names, steps, offsets.get(b.value)) for b in planned.buffers),

@@ -5,6 +5,7 @@ pointers and size_t throughout, so a 32-bit build takes half.
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 from edgebudget.runtimes._glibc import usable_bytes
@@ -96,12 +97,14 @@ QS8 = Precision("qs8_qc8w", 1, 1, 4, 4)  # scale: extra_weights_bytes = sizeof(f
 QD8 = Precision("qd8_f32_qc8w", 1, 1, 4, 8)  # a scale and, apart from the sums in its place, the bias
 INTEGER = (QS8, QD8)
 GROUP_SCALE_BYTES = 2  # bfloat16
+TOKEN_BYTES = 8  # struct xnn_qd8_quantization_params
+L2_BYTES = 1 << 20  # a core's own cache on recent processors, between 256 KiB and 2 MiB; XNNPACK asks cpuinfo
 
 
 def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
     """The kernel of a fully connected operator with `channels` outputs: init_gemm_config, xnn_use_nr2."""
     if precision in INTEGER:  # on Arm without dot products 2x8c2s4 for QD8: padded alike
-        return tiles.qs8_gemm
+        return (tiles.qd8_gemm if precision is QD8 else None) or tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
     wide, narrow = tiles.f32_gemm, tiles.f32_narrow
@@ -111,7 +114,7 @@ def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
 
 def _igemm(tiles: Tiles, precision: Precision, group_channels: int) -> Gemm:
     if precision in INTEGER:
-        return tiles.qs8_gemm
+        return (tiles.qd8_igemm if precision is QD8 else None) or tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
     return tiles.f32_narrow if tiles.f32_igemm.nr > group_channels else tiles.f32_igemm
@@ -128,13 +131,26 @@ def packed_bytes(
     return round_up(row * round_up(outputs, gemm.nr) * groups, alignment)
 
 
-def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: int) -> Cost:
+def fully_connected(tiles: Tiles, precision: Precision, inputs: int, outputs: int, rows: int) -> Cost:
+    """A product of `rows` by `inputs` with `inputs` by `outputs`: src/operators/fully-connected-nc.c."""
     gemm = _gemm(tiles, precision, outputs)
     packed = packed_bytes(gemm, precision, inputs, outputs, 1, tiles.alignment)
-    return Cost(_fully_connected_node(tiles), usable_bytes(packed, tiles.alignment))
+    rows_quantized = 0
+    if precision is QD8:
+        rows_quantized = _quantized_rows_bytes(gemm, inputs, outputs, rows, packed // round_up(outputs, gemm.nr))
+    return Cost(_fully_connected_node(tiles), usable_bytes(packed, tiles.alignment), workspace=rows_quantized)
 
 
-def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, group_numel: int) -> Cost:
+def _quantized_rows_bytes(gemm: Gemm, inputs: int, outputs: int, rows: int, weight_stride: int) -> int:
+    """Return the scratch in which a product quantizes its rows, on one thread: one tile of them at a time where that,
+    the weights and a tile of results stay in the cache, else all of them (xnn_should_inline_lhs_packing)."""
+    tile = min(gemm.mr, rows)
+    row = TOKEN_BYTES + round_up(inputs, gemm.kr * gemm.sr)
+    inlined = tile * row + outputs * weight_stride + tile * outputs * F32.element <= L2_BYTES
+    return row * (tile if inlined else rows)
+
+
+def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, rows: int, group_numel: int) -> Cost:
     """A fully connected operator over 4-bit weights with a bfloat16 scale a group: qd8_f32_qb4w, two weights a byte."""
     gemm = tiles.qb4_gemm
     step = 2 * gemm.kr * gemm.sr
@@ -142,11 +158,25 @@ def grouped_fully_connected(tiles: Tiles, inputs: int, outputs: int, group_numel
     return Cost(
         _fully_connected_node(tiles),
         usable_bytes(round_up(row * round_up(outputs, gemm.nr), tiles.alignment), tiles.alignment),
+        workspace=_quantized_rows_bytes(gemm, inputs, outputs, rows, row),
     )
 
 
+def is_product(weight: tuple[int, ...], params: tuple[int, ...]) -> bool:
+    """Whether XNNPACK makes this convolution, which is not a transposed one, a product: xnn_define_convolution_2d."""
+    stride_h, stride_w, pad_h, pad_w, _, _, groups = params[:7]
+    outputs, inputs, *kernel = weight
+    point = prod(kernel) == stride_h == stride_w == 1 and not (pad_h or pad_w)
+    return point and groups == 1 and inputs + outputs > 2
+
+
 def convolution(
-    tiles: Tiles, precision: Precision, weight: tuple[int, ...], params: tuple[int, ...], out_hw: tuple[int, int]
+    tiles: Tiles,
+    precision: Precision,
+    weight: tuple[int, ...],
+    params: tuple[int, ...],
+    out_hw: tuple[int, int],
+    batch: int,
 ) -> Cost:
     """A 2-D convolution with `weight` as PyTorch has it and `params` as `edge` writes them."""
     stride_h, stride_w, pad_h, pad_w, _, dilation_w, groups = params[:7]
@@ -155,8 +185,8 @@ def convolution(
     padded = bool(pad_h or pad_w)
     # One channel a group is depthwise; `vmulcaddc_config` is never set at this commit, so that 1x1 is as well.
     depthwise = inputs == 1 and group_outputs == 1
-    if taps == 1 and stride_h == stride_w == 1 and not padded and groups == 1 and inputs + group_outputs > 2:
-        return fully_connected(tiles, precision, inputs, outputs)  # xnn_define_convolution_2d
+    if is_product(weight, params):
+        return fully_connected(tiles, precision, inputs, outputs, batch * out_hw[0] * out_hw[1])
     if depthwise:
         dwconv = {"f32": tiles.f32_dwconv, "qs8_qc8w": tiles.qs8_dwconv}.get(precision.name) or tiles.f16_dwconv or {}
         primary = min((tile for tile in dwconv if tile >= taps), default=0)

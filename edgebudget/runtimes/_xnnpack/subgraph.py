@@ -21,11 +21,13 @@ from edgebudget.runtimes._xnnpack.operators import (
     QD8,
     QS8,
     SIMPLE,
+    TOKEN_BYTES,
     UNARY,
     Cost,
     Precision,
     Priced,
     concatenation,
+    is_product,
 )
 
 _NEEDS_NHWC = frozenset({
@@ -78,7 +80,7 @@ class Subgraph:
 
 
 DATA_ALIGNMENT = 128  # of what a program file holds by name, and of its segments (exir/_serialize/_program.py)
-TOKEN_BYTES, SPARE_TOKENS = 8, 15  # struct xnn_qd8_quantization_params; XNN_EXTRA_QUANTIZATION_PARAMS
+SPARE_IMAGES = 15  # XNN_EXTRA_QUANTIZATION_PARAMS
 
 
 def activation_precision(dtype: str) -> Precision:
@@ -94,7 +96,7 @@ class _Builder:
         self.out = Subgraph()
         self.forms: dict[tuple[int, bool, bool], int] = {}  # (edge value, NHWC, int8) -> position
         self.own: dict[tuple[int, bool, bool, int], int] = {}  # the same for one reader
-        self.quantized: dict[tuple[int, int], int] = {}  # (position, reader or -1) -> its dynamically quantized form
+        self.quantized: dict[int, int] = {}  # position -> its dynamically quantized form
         self.made_at: dict[int, float] = {}  # position -> the order of the node that makes it
         self.home: dict[int, tuple[bool, bool]] = {}  # the form a value was made in
 
@@ -170,18 +172,22 @@ class _Builder:
         return held
 
     def dynamic(self, edge: int, position: int, op: EdgeOp) -> int:
-        """Return where the value at `position` stands as int8 with parameters for each token, or image.
+        """Return what `op` reads of the value at `position`, which it takes as int8 with parameters for each row.
 
-        Linear layers and convolutions over one value share it; those with 4-bit weights have each their own.
+        A product reads the value itself and quantizes rows as it goes (subgraph.c, "Short-circuit the inputs of the
+        producer"); the node that quantized it stays a value without a use. Other convolutions over one value share its
+        int8 form, with parameters for each image.
         """
-        key = (position, op.index if self.graph.weights.get(op.index) == "qb4w" else -1)
-        found = self.quantized.get(key)
+        if op.target == "linear" or is_product(self.graph.shapes[op.inputs[1]], op.params):
+            self.out.clamps += 1
+            self.out.dropped += 1
+            return position
+        found = self.quantized.get(position)
         if found is None:
             shape = self.graph.shapes[edge]
-            tokens = prod(shape[:-1]) if op.target == "linear" else shape[0]
-            found = self.scratch(prod(shape) + (tokens + SPARE_TOKENS) * TOKEN_BYTES, True)
+            found = self.scratch(prod(shape) + (shape[0] + SPARE_IMAGES) * TOKEN_BYTES, True)
             self.node("convert", [position], found, UNARY)
-            self.quantized[key] = found
+            self.quantized[position] = found
         return found
 
     def produce(self, edge: int, nhwc: bool, int8: bool) -> int:
@@ -384,17 +390,18 @@ def _cost(op: EdgeOp, graph: EdgeGraph, precision: Precision) -> Cost | Priced:
         if op.params[7]:
             arguments = (precision, weight, op.params, _spatial(shape), shape[0])
             return Priced(operators.transposed_convolution, arguments)
-        return Priced(operators.convolution, (precision, weight, op.params, _spatial(shape)))
+        return Priced(operators.convolution, (precision, weight, op.params, _spatial(shape), shape[0]))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
+        rows = prod(shape[:-1]) if precision is QD8 else 1  # what else runs does not depend on them
         if graph.weights.get(op.index) == "qb4w":
-            return Priced(operators.grouped_fully_connected, (inputs, outputs, GROUP_NUMEL))
-        return Priced(operators.fully_connected, (precision, inputs, outputs))
+            return Priced(operators.grouped_fully_connected, (inputs, outputs, rows, GROUP_NUMEL))
+        return Priced(operators.fully_connected, (precision, inputs, outputs, rows))
     if target == "batch_norm":
         channels = shape[1]
         params = (1, 1, 0, 0, 1, 1, channels, 0)
-        return Priced(operators.convolution, (precision, (channels, 1, 1, 1), params, _spatial(shape)))
+        return Priced(operators.convolution, (precision, (channels, 1, 1, 1), params, _spatial(shape), shape[0]))
     if target == "bmm":
         return Priced(operators.batch_matmul, (precision, shape[0], shapes[op.inputs[0]][2], shape[2]))
     if target == "max_pool2d":

@@ -51,6 +51,8 @@ class Tiles:
     qs8_gemm: Gemm
     qs8_dwconv: Mapping[int, int]
     qb4_gemm: Gemm  # 4-bit weights
+    qd8_gemm: Gemm | None = None  # int8 weights, activations quantized as they come; None where they are as qs8_gemm
+    qd8_igemm: Gemm | None = None
     f16_gemm: Gemm | None = None
     f16_dwconv: Mapping[int, int] | None = None
     kernel_rows: int = 16
@@ -67,7 +69,9 @@ _X86_AVX512 = Tiles(
     f32_dwconv={3: 16, 4: 16, 9: 16, 25: 16},  # init_f32_dwconv_config, avx512f
     qs8_gemm=Gemm((1, 7), 16, 8),  # init_qs8_qc8w_gemm_config, avx512vnni and avx512skx alike
     qs8_dwconv={3: 32, 9: 32, 25: 32},  # init_qs8_qc8w_dwconv_config, avx512skx
-    qb4_gemm=Gemm((1, 3), 8, 8),  # init_qd8_f32_qb4w_gemm_config, avx2
+    qb4_gemm=Gemm((1, 8), 16, 8),  # init_qdu8_f32_qb4w_gemm_config, avx512vnni
+    qd8_gemm=Gemm((1, 5), 64, 4),  # init_qdu8_f32_qc8w_gemm_config, avx512vnni, assembly
+    qd8_igemm=Gemm((1, 10), 16, 8),  # init_qdu8_f32_qc8w_igemm_config, avx512vnni
     f16_gemm=Gemm((1, 4), 32),  # init_f16_gemm_config, avx512skx
     f16_dwconv={3: 16, 4: 16, 9: 16, 25: 8},  # init_f16_dwconv_config, fma3
 )
@@ -77,6 +81,9 @@ _X86_AVX2 = replace(
     f32_narrow=Gemm((1, 10), 8),  # fma3
     f32_igemm=Gemm((1, 5), 16),  # fma3
     qs8_gemm=Gemm((1, 3), 8, 8),  # avx2
+    qb4_gemm=Gemm((1, 3), 8, 8),  # init_qd8_f32_qb4w_gemm_config, avx2
+    qd8_gemm=Gemm((1, 4), 8, 8),  # init_qd8_f32_qc8w_gemm_config, avx2
+    qd8_igemm=Gemm((1, 4), 8, 8),
     qs8_dwconv={3: 16, 9: 16, 25: 16},  # avx2
     f16_gemm=Gemm((1, 4), 16),  # avx2
 )
@@ -89,6 +96,8 @@ _X86_SSE = replace(
     qs8_gemm=Gemm((1, 3), 4, 8),  # sse4.1, sse2
     qs8_dwconv={3: 8, 9: 8, 25: 8},
     qb4_gemm=Gemm((1, 3), 4, 8),  # sse4.1
+    qd8_gemm=Gemm((1, 4), 4, 8),  # sse4.1
+    qd8_igemm=Gemm((1, 4), 4, 8),
     f16_gemm=None,
     f16_dwconv=None,
 )
