@@ -111,18 +111,37 @@ def test_a_hole_of_the_same_size_is_too_small_for_an_aligned_block_while_its_end
 
 
 def test_ends_join_only_where_the_cache_of_their_size_is_full_and_nobody_uses_it_up() -> None:
-    def used_again(cached: int, used: int) -> bool:
+    def used_again(cached: int, used: int, left: int = 0) -> bool:
         heap = Heap(32 * MIB)
         heap.malloc(40)  # so that the next aligned block begins where its chunk does, and all that is over is its end
         heap.set_caches({112: cached})
-        heap.hold(0, {112: used})
+        heap.hold(0, {112: (used, left)})
         first = heap.malloc(MIB, 64)
         heap.free(first)
         return heap.malloc(MIB, 64).start == first.start
 
     assert used_again(cached=CACHED_COUNT, used=0)
     assert not used_again(cached=CACHED_COUNT, used=1)
+    assert used_again(cached=CACHED_COUNT, used=1, left=CACHED_COUNT)
     assert not used_again(cached=CACHED_COUNT - 1, used=0)
+
+
+@pytest.mark.parametrize(("lead", "kept"), [(0, 0), (32, 0), (48, 0), (80, 32)])
+def test_an_end_of_32_bytes_stays_with_the_aligned_block(lead: int, kept: int) -> None:
+    heap = Heap(32 * MIB, start=-(lead + 16) % 64)
+    block = heap.malloc(MIB, 64)
+    assert block.start - (-(lead + 16) % 64) == lead
+    assert block.chunk_nbytes == MIB + 16 + kept
+
+
+def test_small_blocks_fill_the_smallest_holes_first() -> None:
+    heap = Heap(32 * MIB)
+    holes = [heap.malloc(nbytes) for nbytes in (8000, 100, 1000, 100, 500, 100)]
+    for block in holes[::2]:
+        heap.free(block)
+    held = heap.hold(1800)
+    assert [block.start for block in held] == [holes[4].start, holes[2].start, holes[0].start]
+    assert sum(block.chunk_nbytes for block in held) == 1792
 
 
 @pytest.mark.parametrize("kind", [MergingHeap, FilledHeap])

@@ -20,10 +20,11 @@ from edgebudget.runtimes._onnxruntime import allocation, quantization
 from edgebudget.runtimes._onnxruntime.arena import Arena
 from edgebudget.runtimes._onnxruntime.ir import Graph, Window
 from edgebudget.runtimes._onnxruntime.kernels import convolution_scratch_nbytes, packed_gemm_nbytes
-from edgebudget.runtimes._onnxruntime.load import packings
+from edgebudget.runtimes._onnxruntime.load import IDLE_MAPPED_FROM_BYTES, packings
+from edgebudget.runtimes._onnxruntime.pages import X86_PAGES
 from edgebudget.runtimes._onnxruntime.pipeline import Program, compile_program
 from edgebudget.runtimes.interface import MemoryLayout, Unsupported
-from edgebudget.runtimes.onnxruntime import channel_block
+from edgebudget.runtimes.onnxruntime import STARTS, _process, channel_block
 from edgebudget.target import Target
 from edgebudget.tracing import trace
 from tests.traces import Forward
@@ -191,6 +192,55 @@ def test_processes_of_one_model_lie_between_the_least_and_the_largest(
     assert least.resident_peak_bytes <= layout.resident_peak_bytes <= most.resident_peak_bytes
     if load_high > 1.05 * load_low:  # and not further apart than they are
         assert most.resident_peak_bytes - least.resident_peak_bytes < 2 * (load_high - load_low)
+
+
+@pytest.mark.parametrize(
+    ("model", "clusters"),
+    [("resnet18", (147_800_000, 168_600_000)), ("resnet34", (248_400_000, 251_000_000, 271_700_000))],
+)
+def test_processes_differ_by_where_their_heaps_stand(model: str, clusters: tuple[int, ...]) -> None:
+    # VmHWM over an idle process of five that knew the file by names of different lengths: each is one of few figures.
+    graph = traced(model)
+    program = compile_program(graph, 16)
+    planned = allocation.plan(program.graph, program.order)
+    peaks = [
+        max(one.load_resident_bytes + X86_PAGES.after_loading(program), one.inference_resident_bytes)
+        for one in (_process(program, planned, Heap(IDLE_MAPPED_FROM_BYTES, start)) for start in STARTS)
+    ]
+    for cluster in clusters:
+        assert any(peak == pytest.approx(cluster, rel=0.01) for peak in peaks)
+    for peak in peaks:
+        assert any(peak == pytest.approx(cluster, rel=0.01) for cluster in clusters)
+
+
+def test_the_file_has_parameters_in_the_order_of_the_state_and_buffers_behind_them() -> None:
+    # As torch.onnx wrote mobileone_s0 and gernet_s, whatever order they are used in.
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(8)
+            self.shortcut = nn.Conv2d(8, 24, 1, bias=False)
+            self.first = nn.Conv2d(8, 16, 3, padding=1, bias=False)
+            self.second = nn.Conv2d(16, 24, 3, padding=1, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = torch.relu(self.norm(x))
+            return self.second(torch.relu(self.first(x))) + self.shortcut(x)
+
+    program = compile_program(trace(Branches(), (torch.zeros(1, 8, 16, 16),)), 16)
+
+    shapes = [program.graph.values[v].shape for v in program.exported.initializers]
+    assert shapes == [(8,), (8,), (24, 8, 1, 1), (16, 8, 3, 3), (24, 16, 3, 3), (8,), (8,)]
+
+
+def test_pages_of_the_library_go_by_kinds_of_kernels() -> None:
+    few = compile_program(trace(nn.Linear(8, 8), (torch.zeros(1, 8),)), 16)
+    many = compile_program(traced("mobilenet_v3_large"), 16)
+
+    # RssFile over an idle process: 8.25 MB after three runs of an autoencoder of linear layers, 9.04 of mobilenet_v3.
+    assert X86_PAGES.after_runs(few) == pytest.approx(8_250_000, rel=0.03)
+    assert X86_PAGES.after_runs(many) == pytest.approx(9_040_000, rel=0.03)
+    assert X86_PAGES.after_loading(many) == pytest.approx(7_990_000, rel=0.03)
 
 
 @pytest.mark.parametrize(("model", "load_mib", "inference_mib"), MEASURED_ARM)

@@ -9,6 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeAlias
 
 PAGE_BYTES = 4096
 MAPPED_FROM_BYTES = 128 * 1024  # DEFAULT_MMAP_THRESHOLD, where M_MMAP_THRESHOLD starts
@@ -16,6 +17,9 @@ MAPPED_AT_MOST_BYTES = 32 << 20  # DEFAULT_MMAP_THRESHOLD_MAX: freeing no larger
 PAD_BYTES = 128 * 1024  # DEFAULT_TOP_PAD: what the heap is grown by beyond a request, and keeps at its top
 CACHED_COUNT = 7  # TCACHE_FILL_COUNT
 CONSOLIDATED_FROM_BYTES = 64 * 1024  # FASTBIN_CONSOLIDATION_THRESHOLD: freeing less never trims the top
+
+Spares: TypeAlias = Mapping[int, tuple[int, int]]
+"""By size of chunk: how many small blocks take out of its cache, and how many are in it whatever they take."""
 
 
 def _up(nbytes: int, grain: int) -> int:
@@ -55,18 +59,20 @@ class Block:
 class Heap:
     """One process's malloc on a 64-bit machine, from an empty heap: what is live, and which pages are resident.
 
+    `start` is where the heap begins, by which it stands otherwise modulo an alignment.
+
     Blocks are written to as they are made, whole unless `malloc` is told otherwise. Every size in bytes. The caches of
     small blocks change no page and are left out, but for one effect: the ends that an aligned block is cut to go into
     them, seven of a size, and what is freed beside such an end later does not join over it. Small blocks use them up.
     """
 
-    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES) -> None:
+    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES, start: int = 0) -> None:
         self.mapped_from_bytes = mapped_from_bytes
         self._trimmed_from_bytes = 128 * 1024 if mapped_from_bytes == MAPPED_FROM_BYTES else 2 * mapped_from_bytes
         self.live_nbytes = self.peak_live_nbytes = 0
         self.resident_nbytes = self.peak_resident_nbytes = 0
-        self._top = 0  # where the last, unbounded chunk starts
-        self._end = 0  # the break
+        self._top = start  # where the last, unbounded chunk starts
+        self._end = start  # the break
         self._free_by_size: list[tuple[int, int]] = []  # (size, start)
         self._free: dict[int, int] = {}  # start -> size
         self._free_ends: dict[int, int] = {}  # end -> start
@@ -85,11 +91,14 @@ class Heap:
         if block is None:
             mapped = _up(asked + 8, PAGE_BYTES)
             block = Block(-1, mapped, mapped - (alignment or 16), 0)
+        self._count(block)
+        self.write(block, written)
+        return block
+
+    def _count(self, block: Block) -> None:
         self.live_nbytes += block.usable_nbytes
         if self.live_nbytes > self.peak_live_nbytes:
             self.peak_live_nbytes = self.live_nbytes
-        self.write(block, written)
-        return block
 
     def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
         """Return an aligned block, one of many in a row that are each made and freed with a small one.
@@ -129,15 +138,35 @@ class Heap:
         if block.companion is not None:
             self._release(*block.companion)
 
-    def hold(self, nbytes: int, spares: Mapping[int, int] = MappingProxyType({})) -> list[Block]:
+    def hold(self, nbytes: int, spares: Spares = MappingProxyType({})) -> list[Block]:
         """Return blocks of a page and less that take `nbytes` together: what a program keeps in small ones.
 
-        They use up what is in the caches, but of the sizes in `spares` only as many as that says.
+        They fill the smallest holes first, and use up what is in the caches, but of the sizes in `spares` only as many
+        as that says, down to what it says is always there.
         """
-        self._aside = {size: max(self._aside.get(size, 0) - used, 0) for size, used in spares.items()}
+        self._aside = {size: max(self._aside.get(size, 0) - used, left) for size, (used, left) in spares.items()}
         self._aside_full = False
-        whole, rest = divmod(max(nbytes, 0), PAGE_BYTES)
-        return [self.malloc(PAGE_BYTES - 8) for _ in range(whole)] + ([self.malloc(rest - 8)] if rest > 32 else [])
+        blocks = []
+        left = nbytes // 16 * 16
+        while left >= 32:
+            blocks.append(self._fill(min(left, PAGE_BYTES)))
+            left -= blocks[-1].chunk_nbytes
+        return blocks
+
+    def _fill(self, nbytes: int) -> Block:
+        """Return a block of `nbytes` at most where small ones go: in the smallest hole, else at the top."""
+        if self._free_by_size:
+            size, start = self._free_by_size[0]
+            self._forget(start, size)
+            if size - nbytes >= 32:
+                self._remember(start + nbytes, size - nbytes)
+                size = nbytes
+        else:
+            size, start = nbytes, self._take_top(nbytes)
+        block = Block(start, size, size - 8, 0)
+        self._count(block)
+        self.write(block, block.usable_nbytes)
+        return block
 
     def reset_peaks(self) -> None:
         """Let both peaks begin at what is there now."""
@@ -252,7 +281,7 @@ def _aligned(start: int, asked: int, wanted: int, alignment: int) -> tuple[int, 
     """Return how far into a chunk an aligned block begins, and how large it is."""
     lead = -(start + 16) % alignment if alignment else 0
     lead += alignment if 0 < lead < 32 else 0
-    return lead, wanted if asked - lead - wanted >= 32 else asked - lead
+    return lead, wanted if asked - lead - wanted > 32 else asked - lead
 
 
 class JoiningHeap(Heap):
@@ -293,8 +322,8 @@ class ApartHeap(Heap):
     the next; of others the caches hold seven of a size, and what small blocks left there before is none.
     """
 
-    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES) -> None:
-        super().__init__(mapped_from_bytes)
+    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES, start: int = 0) -> None:
+        super().__init__(mapped_from_bytes, start)
         self._in_series = False
 
     def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
@@ -304,7 +333,7 @@ class ApartHeap(Heap):
         self._in_series = False
         return block
 
-    def hold(self, nbytes: int, spares: Mapping[int, int] = MappingProxyType({})) -> list[Block]:
+    def hold(self, nbytes: int, spares: Spares = MappingProxyType({})) -> list[Block]:
         """Return small blocks, which take all that is in the caches."""
         return super().hold(nbytes)
 

@@ -30,7 +30,8 @@ class Builder:
         self.folds: list[Fold] = []
         self.value_of: dict[int, int] = {}
         self.weights: dict[tuple[object, ...], int] = {}
-        self.as_named: set[int] = set()  # weights that the file has under the module's own names
+        # Weights that the file has under the module's own names: whether it is a buffer, and its storage.
+        self.named: dict[int, tuple[bool, int]] = {}
 
     def of(self, tensor: int) -> int:
         """Return the value of a traced tensor; a weight becomes an initializer when it is first asked for."""
@@ -40,7 +41,7 @@ class Builder:
             key = (spec.storage, spec.offset, spec.shape, spec.stride)
             if storage.role is Role.ACTIVATION or storage.role is Role.INPUT or key not in self.weights:
                 self.weights[key] = self.graph.value(spec.shape, ITEMSIZE[spec.dtype], constant=True)
-                self.as_named.add(self.weights[key])
+                self.named[self.weights[key]] = (storage.role is Role.BUFFER, spec.storage)
             self.value_of[tensor] = self.weights[key]
         return self.value_of[tensor]
 

@@ -8,6 +8,7 @@ copies filter after filter and frees no original before it is done. PrePack pack
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebudget.planning import align
 from edgebudget.runtimes._glibc import CACHED_COUNT, Block, Heap
 from edgebudget.runtimes._onnxruntime.arena import ALIGNED_BYTES, Arena
 from edgebudget.runtimes._onnxruntime.builder import Fold
@@ -27,13 +28,17 @@ IDLE_MAPPED_FROM_BYTES = 217_088  # from which size malloc maps blocks in an idl
 # the difference by 100. The session is an empty chain's: kernel registries, schemas, thread pools.
 SESSION_BYTES = 1_285_800
 NODE_BYTES = 3_100  # a node, its kernel and arguments: Sigmoid 2,928, Add 3,091, Clip 3,088, MatMul 3,268, Gelu 3,322
-NODE_KIND_BYTES = {  # attributes and a kernel's own state
+NODE_KIND_BYTES = {  # attributes and a kernel's own state; the bodies of what is fused from several nodes
     "Conv": 7_540, "ConvTranspose": 7_540, "MaxPool": 6_590, "AveragePool": 6_590, "Gemm": 4_890,
     "LayerNormalization": 4_770, "ReduceMean": 4_160, "Split": 2_950, "Gather": 3_690, "Softmax": 3_600, "Pad": 3_600,
     "QLinearConv": 10_290, "QGemm": 5_110, "QuantizeLinear": 3_600, "DequantizeLinear": 3_600, "QLinearAdd": 3_620,
     "QLinearMul": 3_620, "QLinearSigmoid": 3_560, "Slice": 3_580, "Concat": 3_490, "Transpose": 3_490,
-    "Reshape": 3_350, "HardSigmoid": 3_640,
+    "Reshape": 3_350, "HardSigmoid": 3_640, "QuickGelu": 9_600, "ConvInteger": 7_540,
+    "DynamicQuantizeMatMul": 11_600,
 }  # fmt: skip
+WITH_ATTRIBUTES = frozenset({
+    "Conv", "ConvTranspose", "MaxPool", "AveragePool", "Gemm", "LayerNormalization", "QuickGelu",
+})  # fmt: skip
 GRAPH_NODE_BYTES, GRAPH_INPUT_BYTES = 1_780, 610  # a node before kernels are made: Identity 2,390, QDQ pairs 3,410
 REMOVED_NODE_BYTES = 600  # what the names of a node that was optimized away still take, beside its value
 FURTHER_OUTPUT_BYTES = 1_100  # of a Split
@@ -41,11 +46,12 @@ BLOCKED_BYTES = 1_110  # a blocked convolution beside a plain one: 8,652 to 7,54
 ACTIVATION_BYTES = 1_640  # the attributes of a fused activation
 INITIALIZER_BYTES = 1_450  # names, maps, tensor and OrtValue: a filter 1,612, a bias 1,285
 REORDERED_BYTES = 860  # what is left of the original's entry
-REORDERED_SPARES, SCALE_SPARES = {80: 1, 112: 0}, {80: 1, 112: 1}
+REORDERED_SPARES, SCALE_SPARES = {80: (1, 3), 112: (0, 0)}, {80: (1, 3), 112: (1, 0)}
 """Chunks that reordering one filter takes and keeps, and one scale, of the sizes of which it does not take as many as
-there may be ends: in traces of malloc a filter keeps 3 to 12 chunks of 32 bytes, 33 of 48, 13 of 64, one of 80 and none
-of 112 (resnet34, mnasnet1_0, efficientnet_b0), a batch norm that becomes a convolution one of 112 besides (densenet121,
-mobileone_s0): models to build on."""
+there may be ends, and those that are in the cache again before the next one: in traces of malloc a filter keeps 3 to 12
+chunks of 32 bytes, 33 of 48, 13 of 64, one of 80 and none of 112 (resnet34, mnasnet1_0, efficientnet_b0), a batch norm
+that becomes a convolution one of 112 besides (densenet121, mobileone_s0), and three of 80 were just freed (mnasnet1_0,
+gernet_s): models to build on."""
 CACHED_BEFORE_REORDERING = {32: 6, 48: 7, 64: 7, 80: 6, 112: 4}  # in the same traces
 NODE_CHUNK_BYTES = 64  # freed with a node that was fused: after an addition and its activation went, seven are cached
 REORDERING_BYTES = GRAPH_NODE_BYTES + 3 * GRAPH_INPUT_BYTES + INITIALIZER_BYTES  # a new node, and the old one stays
@@ -104,9 +110,13 @@ def bookkeeping_nbytes(order: Sequence[Node], initializer_count: int, reordered_
     return SESSION_BYTES + nodes + removed + weights + exported.value_count * VALUE_INFO_BYTES + metadata
 
 
-def graph_nbytes(exported: Exported) -> int:
-    """Return what the graph takes beside tensors while it is optimized: every node of the file, and no kernel yet."""
+def graph_nbytes(exported: Exported, order: Sequence[Node]) -> int:
+    """Return what the graph takes beside tensors while it is optimized: every node of the file, and no kernel yet.
+
+    What nodes take for attributes, and for a function's body, is there already.
+    """
     nodes = exported.node_count * GRAPH_NODE_BYTES + exported.input_count * GRAPH_INPUT_BYTES
+    nodes += sum(NODE_KIND_BYTES[node.kind] - NODE_BYTES for node in order if node.kind in WITH_ATTRIBUTES)
     metadata = exported.metadata_nbytes + METADATA_PAIRS_BYTES * len(exported.depths)
     weights = len(exported.initializers) * INITIALIZER_BYTES
     return SESSION_BYTES + nodes + weights + exported.value_count * VALUE_INFO_BYTES + metadata
@@ -144,7 +154,7 @@ class Session:
         # In traces on a board most ends between a quantized CNN's filters were free when they were packed (mnasnet1_0),
         # and few of those between matrices (resmlp_12_224): both are models to build on.
         filters = {node.inputs[1] for node in order if node.kind == "QLinearConv"} if arm else set()
-        self._parse(graph, exported, filters)
+        self._parse(graph, order, exported, filters)
         self._rescale(rescaled, needed | {v for fold in folds for v in fold.originals})
         self._fold(folds, needed, {copy.copy for copy in reordered})
         self._reorder(reordered)
@@ -172,10 +182,14 @@ class Session:
             self.heap.free(block)
         self._small = stay + self.heap.hold(nbytes - held)
 
-    def _tensor(self, v: int) -> None:
-        self._tensors[v] = self.heap.malloc(self._values[v].nbytes, ALIGNED_BYTES)
+    def _aligned(self, nbytes: int) -> Block:
+        """Return a tensor's memory, whose size is rounded to the alignment too (Tensor::CalculateTensorStorageSize)."""
+        return self.heap.malloc(align(nbytes, ALIGNED_BYTES), ALIGNED_BYTES)
 
-    def _parse(self, graph: Graph, exported: Exported, joining: set[int]) -> None:
+    def _tensor(self, v: int) -> None:
+        self._tensors[v] = self._aligned(self._values[v].nbytes)
+
+    def _parse(self, graph: Graph, order: Sequence[Node], exported: Exported, joining: set[int]) -> None:
         """The file becomes messages, the graph, and one tensor after the other, whose string is freed.
 
         Between those in `joining` nothing stays that would keep their holes apart.
@@ -189,15 +203,15 @@ class Session:
             self._small += heap.hold(VALUE_INFO_BYTES)  # between two strings: what is freed does not join
             strings.append(self._string(self._values[v].nbytes))
         heap.free(stream)
-        self._hold(graph_nbytes(exported))
+        self._hold(graph_nbytes(exported, order))
         for v, string in zip(initializers, strings, strict=True):
             nbytes = self._values[v].nbytes
             if nbytes <= SMALL_INITIALIZER_BYTES:
                 self._tensors[v] = heap.malloc(nbytes)
             elif v in joining:
-                self._tensors[v] = heap.malloc(nbytes, ALIGNED_BYTES)
+                self._tensors[v] = self._aligned(nbytes)
             else:
-                self._tensors[v] = heap.malloc_in_series(nbytes, ALIGNED_BYTES, COMPANION_BYTES)
+                self._tensors[v] = heap.malloc_in_series(align(nbytes, ALIGNED_BYTES), ALIGNED_BYTES, COMPANION_BYTES)
             heap.free(string)
 
     def _string(self, nbytes: int) -> Block:
@@ -217,7 +231,7 @@ class Session:
         """The Initializer's own copy and the message's string, then the tensor; originals go when all are made."""
         for one in rescaled:
             nbytes = self._values[one.original].nbytes
-            passing = [self.heap.malloc(nbytes, ALIGNED_BYTES), self.heap.malloc(nbytes + 1)]
+            passing = [self._aligned(nbytes), self.heap.malloc(nbytes + 1)]
             self._tensor(one.copy)
             for block in reversed(passing):
                 self.heap.free(block)
@@ -228,8 +242,8 @@ class Session:
     def _fold(self, folds: Sequence[Fold], needed: set[int], copies: set[int]) -> None:
         kept: list[Block] = []
         for fold in folds:
-            kept.append(self.heap.malloc(fold.kept_nbytes, ALIGNED_BYTES))
-            self.heap.free(self.heap.malloc(fold.transient_nbytes - fold.kept_nbytes, ALIGNED_BYTES))
+            kept.append(self._aligned(fold.kept_nbytes))
+            self.heap.free(self._aligned(fold.transient_nbytes - fold.kept_nbytes))
         for v in [v for v in self._tensors if folds and v not in needed]:
             self.heap.free(self._tensors.pop(v))
         for block in kept:
@@ -245,7 +259,7 @@ class Session:
             before, after = self._values[copy.original].nbytes, self._values[copy.copy].nbytes
             if copy.after_removal:
                 heap.set_caches({NODE_CHUNK_BYTES: CACHED_COUNT})
-            own = heap.malloc(before, ALIGNED_BYTES)
+            own = self._aligned(before)
             heap.set_caches({NODE_CHUNK_BYTES: 0})
             passing = [own, heap.malloc(after), heap.malloc(after + 1)]
             self._tensor(copy.copy)

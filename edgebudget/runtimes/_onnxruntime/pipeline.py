@@ -66,8 +66,9 @@ def compile_program(traced: TracedGraph, block: int, options: Sequence[str] = ()
     initializers = written
     if not int8:
         folds, initializers = _needed(lowering.folds, written)
-        # The exporter writes the module's own weights first, then what it made of others: transposed ones, biases.
-        initializers = tuple(sorted(initializers, key=lambda v: v not in lowering.as_named))
+        # The exporter writes the module's parameters first, then its buffers, each in the order of its state, which is
+        # that of storages; then what it made of others: transposed ones, biases.
+        initializers = tuple(sorted(initializers, key=lambda v: lowering.named.get(v, (True, len(traced.storages)))))
     name_nbytes = FILE_QUANTIZED_INITIALIZER_BYTES if int8 else FILE_INITIALIZER_BYTES
     exported = Exported(initializers, node_count, input_count, typed_count, depths, name_nbytes)
     optimizers.fuse_activations(graph)

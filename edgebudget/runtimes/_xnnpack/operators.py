@@ -179,7 +179,7 @@ def convolution(
     batch: int,
 ) -> Cost:
     """A 2-D convolution with `weight` as PyTorch has it and `params` as `edge` writes them."""
-    stride_h, stride_w, pad_h, pad_w, _, dilation_w, groups = params[:7]
+    _, stride_w, pad_h, pad_w, _, dilation_w, groups = params[:7]
     outputs, inputs, kernel_h, kernel_w = weight
     taps, group_outputs = kernel_h * kernel_w, outputs // groups
     padded = bool(pad_h or pad_w)
