@@ -30,9 +30,9 @@ class _Pages:
     int8 operators, which runs floating-point kernels. `unseen` is what `VmHWM` misses of a peak that passes: Linux
     counts pages by processor and adds them up 32 at a time ("mm: convert mm's rss stats into percpu_counter"), and what
     is mapped while loading is gone before it does. `first_run` is code that is first touched when a model runs,
-    `quantized` the more of that where integers meet floats. Operators outside the delegates add `first_kernel` for
-    what all portable kernels use, and `kernel` for the code of each kind: 1 to 5 of the stretches of 64 KiB that the
-    system maps at a time.
+    `quantized` the more of that where integers meet floats, `by_row` where rows are quantized as they come. Operators
+    outside the delegates add `first_kernel` for what all portable kernels use, and `kernel` for the code of each kind:
+    1 to 5 of the stretches of 64 KiB that the system maps at a time.
     """
 
     runtime: int
@@ -40,6 +40,7 @@ class _Pages:
     unseen: int
     first_run: int
     quantized: int
+    by_row: int
     first_kernel: int
     kernel: int
 
@@ -50,19 +51,22 @@ class _Pages:
     def touched(self, program: Program, kinds: int) -> int:
         """Return what running `program` has touched beyond `runtime` when `kinds` of portable kernels have run."""
         code = self.first_run + self.tables * program.has_tables + self.quantized * program.is_quantized
+        code += self.by_row * program.quantizes_rows
         return code + self.first_kernel * (kinds > 0) + self.kernel * kinds
 
 
-X86_PAGES = _Pages(6_070_000, 240_000, 210_000, 350_000, 100_000, 260_000, 140_000)
+X86_PAGES = _Pages(6_070_000, 240_000, 210_000, 350_000, 100_000, 90_000, 260_000, 140_000)
 """On x86-64 Linux. An idle process takes 5.3 MB (`VmHWM`, its inputs left out) and loading touches 0.76 MB of code:
 robust straight lines (soft L1, 50 KB) through 71 recorded programs to build on, float32 and int8. In the median they
 lie within 0.03 MB of the code that loading touches, 0.07 of peaks while loading and 0.09 while running; where the
-system places libraries is chance. `VmHWM` was 0.12 to 0.29 MB under what the page tables had at six peaks while loading
+system places libraries is chance. `by_row` is the median of what 24 programs with dynamic and 4-bit weights took beyond
+the rest. `VmHWM` was 0.12 to 0.29 MB under what the page tables had at six peaks while loading
 (Linux 6.18, two processors)."""
 
-ARM_PAGES = _Pages(5_450_000, 190_000, 160_000, 310_000, 70_000, 160_000, 120_000)
+ARM_PAGES = _Pages(5_450_000, 190_000, 160_000, 310_000, 70_000, 60_000, 160_000, 120_000)
 """The same on 64-bit Arm Linux (Debian 13, Linux 6.12, pages of 4 KiB, none huge), of 82 programs: 4.85 and 0.60 MB,
-and in the median within 0.02, 0.05 and 0.06 MB."""
+and in the median within 0.02, 0.05 and 0.06 MB. No board ran a program that quantizes rows: `by_row` is in
+proportion."""
 
 METHOD_BYTES = 4000
 """What loading leaves beside what is counted part by part: a thread pool of one thread (1,680) and the method with its

@@ -48,6 +48,7 @@ class Program:
     outside_bytes: int
     has_tables: bool
     is_quantized: bool
+    quantizes_rows: bool  # the activations of some operators as they come
     storage_bytes: int
     total_bytes: int
     notes: tuple[str, ...]
@@ -88,6 +89,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         outside_bytes=outside,
         has_tables=any(body.tabulated_bytes for body in bodies),
         is_quantized=bool(quantization.operators or quantization.weights),
+        quantizes_rows=bool(quantization.weights),
         storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
         notes=(*_notes(steps), _GROUPED_NOTE) if grouped else _notes(steps),
