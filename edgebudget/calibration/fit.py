@@ -16,8 +16,9 @@ MIN_MODELS = 10
 MIN_FAMILIES = 5
 DEFAULT_LEVEL = 0.9
 BETTER = 0.9
-"""What of the median error a further coefficient may leave: less gain is chance, and such a coefficient may be anything
-(of eager PyTorch's fits to all but one family, some had 0 for the workspace)."""
+"""What of the median error a richer shape may leave: less gain is chance, and its coefficients may be anything. Asked
+after verdicts had been counted: a fit of eager PyTorch to all but one family gave the workspace a coefficient of 0, and
+called a budget enough for that family's model which was not."""
 
 Predicted = Sequence[tuple[Pair, Coefficients]]
 """Pairs with the coefficients that predict them."""
