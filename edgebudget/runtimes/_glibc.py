@@ -144,7 +144,7 @@ class Heap:
         They fill the smallest holes first, and use up what is in the caches, but of the sizes in `spares` only as many
         as that says, down to what it says is always there.
         """
-        self._aside = {size: max(self._aside.get(size, 0) - used, left) for size, (used, left) in spares.items()}
+        self._aside = {size: max(self._aside.get(size, 0) - taken, least) for size, (taken, least) in spares.items()}
         self._aside_full = False
         blocks = []
         left = nbytes // 16 * 16

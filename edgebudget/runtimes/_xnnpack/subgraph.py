@@ -175,10 +175,10 @@ class _Builder:
         """Return what `op` reads of the value at `position`, which it takes as int8 with parameters for each row.
 
         A product reads the value itself and quantizes rows as it goes (subgraph.c, "Short-circuit the inputs of the
-        producer"); the node that quantized it stays a value without a use. Other convolutions over one value share its
-        int8 form, with parameters for each image.
+        producer"), and of the node that would have quantized it a value is left that nothing uses. Other convolutions
+        over one value share its int8 form, with parameters for each image.
         """
-        if op.target == "linear" or is_product(self.graph.shapes[op.inputs[1]], op.params):
+        if op.target == "linear" or (not op.params[7] and is_product(self.graph.shapes[op.inputs[1]], op.params)):
             self.out.clamps += 1
             self.out.dropped += 1
             return position
