@@ -36,8 +36,8 @@ NODE_KIND_BYTES = {  # attributes and a kernel's own state; the bodies of what i
     "Reshape": 3_350, "HardSigmoid": 3_640, "QuickGelu": 9_600, "ConvInteger": 7_540,
     "DynamicQuantizeMatMul": 11_600,
 }  # fmt: skip
-# Nodes of float graphs that have what they take beyond NODE_BYTES before their kernels: load peaks of 30 models to build
-# on are met to 0.2 % with it. A quantized file's pairs of nodes were counted with what their operators have.
+# Nodes of float graphs that have what they take beyond NODE_BYTES before their kernels: in the median load peaks of the
+# models to build on are met to 0.2 % with it. A quantized file's pairs of nodes were counted with what operators have.
 WITH_ATTRIBUTES = frozenset({
     "Conv", "ConvTranspose", "MaxPool", "AveragePool", "Gemm", "LayerNormalization", "QuickGelu",
 })  # fmt: skip
