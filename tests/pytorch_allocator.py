@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from edgebudget.dtypes import DTYPES
 from edgebudget.graph import Role, TracedGraph
+from edgebudget.measure.workers.pytorch_cpu import allocator_events, peak_of
 from edgebudget.runtimes import RUNTIMES
 from edgebudget.runtimes.interface import MemoryLayout
 from edgebudget.sources import load_model
@@ -58,19 +58,12 @@ class Measurement:
         return TARGETS.get((self.isa, self.onednn), WITHOUT_ONEDNN)
 
 
-def real_peak_bytes(module: torch.nn.Module, args: Sequence[object]) -> int:
+def real_peak_bytes(module: torch.nn.Module, args: Sequence[torch.Tensor]) -> int:
     """Return the most bytes alive during a forward, over what was alive before it."""
     torch.set_num_threads(1)
     with torch.inference_mode():
         torch.nn.functional.conv2d(torch.ones(1, 3, 8, 8), torch.ones(4, 3, 3, 3))  # loads what loads once a process
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-            _result = module(*args)
-    alive = peak = 0
-    for event in recorded.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            alive += event.nbytes()
-            peak = max(peak, alive)
-    return peak
+    return peak_of(allocator_events(module, args))
 
 
 def read() -> dict[tuple[str, str, bool, str], Measurement]:

@@ -18,8 +18,14 @@ def allocator_events(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) ->
 
     The outputs are held to the end. Weights and inputs, which were there before, are not among them.
     """
-    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        outputs = module(*inputs)
+    collecting = gc.isenabled()
+    gc.disable()  # what earlier work left in cycles would be freed among the events
+    try:
+        with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            outputs = module(*inputs)
+    finally:
+        if collecting:
+            gc.enable()
     results = profiler.profiler.kineto_results.events()
     events = [event for event in results if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())
