@@ -155,14 +155,7 @@ class Heap:
 
     def _fill(self, nbytes: int) -> Block:
         """Return a block of `nbytes` at most where small ones go: in the smallest hole, else at the top."""
-        if self._free_by_size:
-            size, start = self._free_by_size[0]
-            self._forget(start, size)
-            if size - nbytes >= 32:
-                self._remember(start + nbytes, size - nbytes)
-                size = nbytes
-        else:
-            size, start = nbytes, self._take_top(nbytes)
+        start, size = self._cut(0, nbytes) if self._free_by_size else (self._take_top(nbytes), nbytes)
         block = Block(start, size, size - 8, 0)
         self._count(block)
         self.write(block, block.usable_nbytes)
@@ -203,12 +196,18 @@ class Heap:
         """Return where a chunk of `asked` starts: the free one that fits best, the top, a grown top; -1 for mapped."""
         at = bisect_left(self._free_by_size, (asked, -1))
         if at < len(self._free_by_size):
-            size, start = self._free_by_size[at]
-            self._forget(start, size)
-            if size - asked >= 32:
-                self._remember(start + asked, size - asked)
-            return start
+            return self._cut(at, asked)[0]
         return self._take_top(asked)
+
+    def _cut(self, at: int, nbytes: int) -> tuple[int, int]:
+        """Take a chunk of `nbytes` from the free one at a place by size: return where it starts, and its size, which is
+        that of the whole where too little for a chunk would be left."""
+        size, start = self._free_by_size[at]
+        self._forget(start, size)
+        if size - nbytes < 32:
+            return start, size
+        self._remember(start + nbytes, size - nbytes)
+        return start, nbytes
 
     def _take_top(self, asked: int) -> int:
         if self._end - self._top < asked + 32:
@@ -322,9 +321,7 @@ class ApartHeap(Heap):
     the next; of others the caches hold seven of a size, and what small blocks left there before is none.
     """
 
-    def __init__(self, mapped_from_bytes: int = MAPPED_FROM_BYTES, start: int = 0) -> None:
-        super().__init__(mapped_from_bytes, start)
-        self._in_series = False
+    _in_series = False
 
     def malloc_in_series(self, nbytes: int, alignment: int, companion_nbytes: int) -> Block:
         """Return an aligned block: small ones that stay lie on both sides of it."""

@@ -139,9 +139,8 @@ def _lay_out(program: Program, tiles: Tiles, pages: _Pages) -> MemoryLayout:
     priced = [price(body, tiles) for body in program.bodies]
     delegates = {number: priced[body] for number, body in program.body_of.items()}
     arena = usable_bytes(plan.nbytes + (DELEGATE_SLACK_BYTES if delegates else 0))
-    kernel_calls = sum([step.delegate < 0 for step in steps])
     method = METHOD_BYTES + len(plan.buffers) * TENSOR_BYTES + len(steps) * CALL_BYTES
-    method += kernel_calls * KERNEL_CALL_BYTES
+    method += program.kernel_calls * KERNEL_CALL_BYTES
     packed = sum([d.packed_bytes for d in delegates.values()])
     structures = sum([d.structure_bytes for d in delegates.values()])
     load_heap, load_mapped = _load_peaks(arena + method, program, delegates)

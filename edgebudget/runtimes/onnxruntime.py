@@ -125,8 +125,11 @@ def _lay_out(graph: TracedGraph, program: Program) -> MemoryLayout:
     run_pages = pages.after_runs(program)
     first_run_pages = run_pages - pages.after_loading(program)
     processes = [_process(program, planned, heap) for heap in _idle_heaps(program)]
-    peaks = [max(one.load_resident_bytes - first_run_pages, one.inference_resident_bytes) for one in processes]
-    likely = processes[sorted(range(len(STARTS)), key=peaks.__getitem__)[len(STARTS) // 2]]
+    alike = sorted(
+        processes[: len(STARTS)],
+        key=lambda one: max(one.load_resident_bytes - first_run_pages, one.inference_resident_bytes),
+    )
+    likely = alike[len(alike) // 2]
     session, arena = likely.session, likely.session.arena
     load_heap, inference_heap = likely.load_live_bytes, likely.inference_live_bytes
     kept = [

@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from edgebudget.measure.models import build_module, example_inputs, input_shapes
 from edgebudget.measure.workers.probe import Probe, take_stdout
+from edgebudget.tracing.guards import uncollected
 
 
 def allocator_events(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[int]:
@@ -18,14 +19,9 @@ def allocator_events(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) ->
 
     The outputs are held to the end. Weights and inputs, which were there before, are not among them.
     """
-    collecting = gc.isenabled()
-    gc.disable()  # what earlier work left in cycles would be freed among the events
-    try:
-        with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            outputs = module(*inputs)
-    finally:
-        if collecting:
-            gc.enable()
+    profiling = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with uncollected(), torch.inference_mode(), profiling as profiler:
+        outputs = module(*inputs)
     results = profiler.profiler.kineto_results.events()
     events = [event for event in results if event.name() == "[memory]"]
     events.sort(key=lambda event: event.start_ns())

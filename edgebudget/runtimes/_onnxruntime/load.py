@@ -211,7 +211,7 @@ class Session:
             if nbytes <= SMALL_INITIALIZER_BYTES:
                 self._tensors[v] = heap.malloc(nbytes)
             elif v in joining:
-                self._tensors[v] = self._aligned(nbytes)
+                self._tensor(v)
             else:
                 self._tensors[v] = heap.malloc_in_series(align(nbytes, ALIGNED_BYTES), ALIGNED_BYTES, COMPANION_BYTES)
             heap.free(string)

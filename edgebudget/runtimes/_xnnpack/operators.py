@@ -103,8 +103,10 @@ L2_BYTES = 1 << 20  # a core's own cache on recent processors, between 256 KiB a
 
 def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
     """The kernel of a fully connected operator with `channels` outputs: init_gemm_config, xnn_use_nr2."""
+    if precision is QD8 and tiles.qd8_gemm is not None:
+        return tiles.qd8_gemm
     if precision in INTEGER:  # on Arm without dot products 2x8c2s4 for QD8: padded alike
-        return (tiles.qd8_gemm if precision is QD8 else None) or tiles.qs8_gemm
+        return tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
     wide, narrow = tiles.f32_gemm, tiles.f32_narrow
@@ -113,8 +115,10 @@ def _gemm(tiles: Tiles, precision: Precision, channels: int) -> Gemm:
 
 
 def _igemm(tiles: Tiles, precision: Precision, group_channels: int) -> Gemm:
+    if precision is QD8 and tiles.qd8_igemm is not None:
+        return tiles.qd8_igemm
     if precision in INTEGER:
-        return (tiles.qd8_igemm if precision is QD8 else None) or tiles.qs8_gemm
+        return tiles.qs8_gemm
     if precision is F16 and tiles.f16_gemm is not None:
         return tiles.f16_gemm
     return tiles.f32_narrow if tiles.f32_igemm.nr > group_channels else tiles.f32_igemm

@@ -49,6 +49,7 @@ class Program:
     has_tables: bool
     is_quantized: bool
     quantizes_rows: bool  # the activations of some operators as they come
+    kernel_calls: int  # outside the delegates
     storage_bytes: int
     total_bytes: int
     notes: tuple[str, ...]
@@ -74,6 +75,7 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
     for delegate in delegates.values():
         stored |= delegate.stored  # the file holds one copy of what several delegates read
     storage = sum(stored.values()) + outside + sum([d.program_bytes for d in delegates.values()])
+    kernel_calls = sum([step.delegate < 0 for step in steps])
     grouped = "qb4w" in quantization.weights.values()
     return Program(
         edge=edge,
@@ -90,7 +92,8 @@ def compile_program(graph: TracedGraph, option: DtypeOption) -> Program:
         has_tables=any(body.tabulated_bytes for body in bodies),
         is_quantized=bool(quantization.operators or quantization.weights),
         quantizes_rows=bool(quantization.weights),
-        storage_bytes=storage + CALL_FILE_BYTES * sum([step.delegate < 0 for step in steps]),
+        kernel_calls=kernel_calls,
+        storage_bytes=storage + CALL_FILE_BYTES * kernel_calls,
         total_bytes=sum([b.nbytes for b in plan.buffers]) + sum([d.total_bytes for d in delegates.values()]),
         notes=(*_notes(steps), _GROUPED_NOTE) if grouped else _notes(steps),
         held=hold(option, graph, quantization.weights) if quantization.weights else None,

@@ -387,10 +387,8 @@ def _cost(op: EdgeOp, graph: EdgeGraph, precision: Precision) -> Cost | Priced:
         weight = shapes[op.inputs[1]]
         if len(weight) == 3:
             weight = (*weight, 1)
-        if op.params[7]:
-            arguments = (precision, weight, op.params, _spatial(shape), shape[0])
-            return Priced(operators.transposed_convolution, arguments)
-        return Priced(operators.convolution, (precision, weight, op.params, _spatial(shape), shape[0]))
+        price = operators.transposed_convolution if op.params[7] else operators.convolution
+        return Priced(price, (precision, weight, op.params, _spatial(shape), shape[0]))
     if target in ("linear", "mm", "addmm"):
         weight = shapes[op.inputs[1]]
         outputs, inputs = (weight[0], weight[1]) if target == "linear" else (weight[1], weight[0])
